@@ -1,0 +1,75 @@
+"""Viska: speech to text with OpenAI's Whisper models, under the names that users of the `whisper` module know.
+
+>>> import viska
+>>> model = viska.load_model("base")
+>>> viska.transcribe(model, "talk.mp3").text
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from viska.version import __version__
+
+if TYPE_CHECKING:
+    from viska.audio import load_audio, log_mel_spectrogram, pad_or_trim
+    from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
+    from viska.errors import ViskaError
+    from viska.model import ModelDimensions, Whisper
+    from viska.result import Segment, Transcript, Word
+    from viska.transcription import transcribe
+    from viska.weights import available_models, load_model
+
+__all__ = [
+    "DecodingOptions",
+    "DecodingResult",
+    "ModelDimensions",
+    "Segment",
+    "Transcript",
+    "ViskaError",
+    "Whisper",
+    "Word",
+    "__version__",
+    "available_models",
+    "decode",
+    "detect_language",
+    "load_audio",
+    "load_model",
+    "log_mel_spectrogram",
+    "pad_or_trim",
+    "transcribe",
+]
+
+# Names are fetched when they are first used, so that `import viska` and `viska --help` do not wait for torch.
+_HOME = {
+    "DecodingOptions": "viska.decoding",
+    "DecodingResult": "viska.decoding",
+    "ModelDimensions": "viska.model",
+    "Segment": "viska.result",
+    "Transcript": "viska.result",
+    "ViskaError": "viska.errors",
+    "Whisper": "viska.model",
+    "Word": "viska.result",
+    "available_models": "viska.weights",
+    "decode": "viska.decoding",
+    "detect_language": "viska.decoding",
+    "load_audio": "viska.audio",
+    "load_model": "viska.weights",
+    "log_mel_spectrogram": "viska.audio",
+    "pad_or_trim": "viska.audio",
+    "transcribe": "viska.transcribe",
+}
+_SUBMODULES = {"audio", "decoding", "errors", "formats", "languages", "model", "result", "tokenizer", "weights"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"viska.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'viska' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -1,0 +1,118 @@
+"""The flags of `viska AUDIO...`: those of the `whisper` command, by the same names and with the same defaults."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from viska.formats import FORMATS
+from viska.version import __version__
+
+EXIT_CODES = """\
+exit status:
+  0    everything was transcribed and written
+  1    an unexpected error
+  2    an option, or a combination of options, is not accepted
+  3    an input cannot be read as audio
+  4    a model cannot be had
+  5    a result cannot be written
+  130  interrupted
+With several inputs the others are still transcribed, and the status is that of the first error.
+
+Flags may be written with hyphens too, as in --beam-size.
+
+`viska models --help` tells about models.
+"""
+
+
+def transcribe_parser() -> argparse.ArgumentParser:
+    """The parser of `viska AUDIO...`."""
+    parser = argparse.ArgumentParser(
+        prog="viska",
+        description="Turn speech into text with OpenAI's Whisper models.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="audio or video files; - is standard input")
+    parser.add_argument("--version", action="version", version=f"viska {__version__}")
+    _add_model_flags(parser.add_argument_group("model"))
+    _add_output_flags(parser.add_argument_group("output"))
+    _add_decoding_flags(parser.add_argument_group("decoding"))
+    _add_long_form_flags(parser.add_argument_group("long recordings"))
+    return parser
+
+
+def _add_model_flags(group: Any) -> None:
+    _flag(group, "--model", default="base", help="official name, file, folder or hub id (default: base)")
+    _flag(group, "--model_dir", help="where models are kept (default: the user's cache folder)")
+    _flag(group, "--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one, else cpu)")
+    _flag(group, "--compute_type", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
+    _flag(group, "--threads", type=int, default=0, help="processor threads (default: 0, which leaves it to torch)")
+
+
+def _add_output_flags(group: Any) -> None:
+    _flag(group, "--output_dir", "-o", default=".", help="where to write (default: the current folder)")
+    _flag(group, "--output_format", "-f", default="all", choices=[*FORMATS, "all"], help="(default: all)")
+    _flag(group, "--verbose", type=boolean, default=True, help="print the text as it comes (default: True)")
+
+
+def _add_decoding_flags(group: Any) -> None:
+    _flag(group, "--task", default="transcribe", choices=["transcribe", "translate"], help="translate: into English")
+    _flag(group, "--language", help="code or English name (default: told by the model)")
+    _flag(group, "--temperature", type=float, default=0.0, help="of the sampling; 0 takes the likeliest (default: 0)")
+    _flag(group, "--best_of", type=optional(int), default=5, help="samples at temperatures above 0 (default: 5)")
+    _flag(group, "--beam_size", type=optional(int), default=5, help="beams at temperature 0 (default: 5; None: greedy)")
+    _flag(group, "--patience", type=optional(float), help="of the beam search (default: None, the same as 1)")
+    _flag(group, "--length_penalty", type=optional(float), help="exponent, 0 to 1 (default: plain division by length)")
+    _flag(group, "--suppress_tokens", default="-1", help="tokens never to produce; -1: all that is not speech")
+    _flag(group, "--fp16", type=boolean, default=True, help="half precision on a GPU (default: True)")
+    _flag(group, "--seed", type=int, default=0, help="of the sampling (default: 0)")
+
+
+def _add_long_form_flags(group: Any) -> None:
+    _flag(group, "--initial_prompt", help="text to stand before the first window: names, spellings, style")
+    _flag(group, "--carry_initial_prompt", type=boolean, default=False, help="... before every window (default: False)")
+    _flag(group, "--condition_on_previous_text", type=boolean, default=True, help="prompt with the text before")
+    _flag(group, "--temperature_increment_on_fallback", type=optional(float), default=0.2, help="(default: 0.2)")
+    _flag(
+        group, "--compression_ratio_threshold", type=optional(float), default=2.4, help="above: a loop (default: 2.4)"
+    )
+    _flag(group, "--logprob_threshold", type=optional(float), default=-1.0, help="below: decode again (default: -1)")
+    _flag(
+        group, "--no_speech_threshold", type=optional(float), default=0.6, help="above: may be skipped (default: 0.6)"
+    )
+    _flag(group, "--clip_timestamps", default="0", help="start,end,start,... in seconds: the parts to transcribe")
+    _flag(group, "--compat", type=optional(str), help="openai: the behaviour of openai/whisper to the token")
+
+
+def _flag(group: Any, name: str, *short: str, **settings: Any) -> None:
+    """One flag; the help names its value by what it is, not by the flag again."""
+    kind = settings.get("type", str).__name__.upper().replace("STR", "TEXT")
+    group.add_argument(name, *short, **({} if "choices" in settings else {"metavar": kind}), **settings)
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--beam-size` written `--beam_size`; values, and all behind `--`, stay as they are."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = []
+    for argument in arguments[:end]:
+        name, equals, value = argument.partition("=")
+        flags.append(name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
+    return [*flags, *arguments[end:]]
+
+
+def boolean(text: str) -> bool:
+    """True or False, as the `whisper` command writes them."""
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return values[text.lower()]
+
+
+def optional(kind: type) -> Any:
+    """A value of that kind, or the word None."""
+
+    def parse(text: str) -> Any:
+        return None if text == "None" else kind(text)
+
+    parse.__name__ = kind.__name__  # for argparse's message about what is not one
+    return parse

@@ -1,0 +1,124 @@
+"""What can be asked of one decoding, and what comes back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import isfinite, nan
+
+import torch
+from torch import Tensor
+
+from viska.errors import OptionError
+
+TASKS = ("transcribe", "translate", "lang_id")
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How to decode one 30-second window. Names and defaults are those of openai/whisper; `seed` is ours."""
+
+    task: str = "transcribe"
+    """"transcribe" writes down, "translate" puts into English, "lang_id" tells the language alone."""
+    language: str | None = None
+    """A code or an English name; None lets the model tell."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest; above 0, tokens are drawn at random from the distribution at that temperature."""
+    sample_len: int | None = None
+    """The most tokens to produce; None is half of the text context (224)."""
+    best_of: int | None = None
+    """How many independent samples to draw, at a temperature above 0."""
+    beam_size: int | None = None
+    """How many beams to search, at temperature 0."""
+    patience: float | None = None
+    """Beam search ends after round(beam_size * patience) finished sequences (arXiv:2204.05424)."""
+
+    length_penalty: float | None = None
+    """Exponent of the length penalty ((5 + length) / 6) of Wu et al. (arXiv:1609.08144); None divides by the length."""
+
+    prompt: str | list[int] | None = None
+    """Text or tokens that came before this window."""
+    prefix: str | list[int] | None = None
+    """Text or tokens that the window's own transcript begins with."""
+
+    suppress_tokens: str | Iterable[int] | None = "-1"
+    """Tokens never to produce, as numbers or as "1,2,3"; -1 stands for the non-speech set. Empty suppresses nothing."""
+    suppress_blank: bool = True
+    """Whether the first token may not be a blank or the end."""
+
+    without_timestamps: bool = False
+    """Whether to produce text alone."""
+    max_initial_timestamp: float | None = 1.0
+    """The latest start of the first segment, in seconds; None or 0 sets no limit."""
+
+    fp16: bool = True
+    """Whether to compute in float16 where the device is made for it; a CPU always computes in float32."""
+
+    seed: int = 0
+    """Seed of the sampling at temperatures above 0: the same seed and input give the same tokens."""
+
+
+@dataclass(frozen=True)
+class DecodingResult:
+    """What one window says."""
+
+    audio_features: Tensor
+    """What the encoder made of the window: (n_audio_ctx, D)."""
+    language: str
+    """The code of the language given or detected."""
+    language_probs: dict[str, float] | None = None
+    """The probability of each language, when it was detected."""
+    tokens: list[int] = field(default_factory=list)
+    """The tokens produced, timestamps included, without the end."""
+    text: str = ""
+    """The tokens as text, without timestamps, stripped."""
+    avg_logprob: float = nan
+    """Mean log-probability of the tokens and the end."""
+    no_speech_prob: float = nan
+    """Probability that the model gives to "no speech" at the start."""
+    temperature: float = nan
+    """The temperature of the decoding."""
+    compression_ratio: float = nan
+    """Bytes of the text over bytes of the compressed text; repetition makes it high."""
+
+
+def validate(options: DecodingOptions) -> None:
+    """Raise OptionError for an option, or a combination of options, that has no meaning."""
+    if options.task not in TASKS:
+        raise OptionError(f"task is {options.task!r}; accepted are {', '.join(TASKS)}")
+    if not (isfinite(options.temperature) and options.temperature >= 0):
+        raise OptionError(f"temperature is {options.temperature}; it must be 0 or more")
+    for name in ("sample_len", "best_of", "beam_size"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise OptionError(f"{name} is {number}; it must be 1 or more")
+    if options.beam_size is not None and options.best_of is not None:
+        raise OptionError("beam_size and best_of exclude each other: give one of them")
+    if options.temperature == 0 and options.best_of is not None:
+        raise OptionError("best_of draws samples and needs a temperature above 0; leave it out for greedy decoding")
+    _validate_beam(options)
+    _validate_limits(options)
+
+
+def _validate_beam(options: DecodingOptions) -> None:
+    if options.patience is None:
+        return
+    if options.beam_size is None:
+        raise OptionError("patience belongs to beam search: give beam_size too")
+    if not isfinite(options.patience) or round(options.beam_size * options.patience) < 1:
+        raise OptionError(
+            f"beam_size {options.beam_size} with patience {options.patience} asks for no sequence; raise patience"
+        )
+
+
+def _validate_limits(options: DecodingOptions) -> None:
+    if options.length_penalty is not None and not 0 <= options.length_penalty <= 1:
+        raise OptionError(f"length_penalty is {options.length_penalty}; it must be from 0 to 1")
+    if options.max_initial_timestamp is not None and not options.max_initial_timestamp >= 0:
+        raise OptionError(f"max_initial_timestamp is {options.max_initial_timestamp}; it must be 0 or more, or None")
+
+
+def compute_dtype(weights: torch.dtype, device: torch.device, *, fp16: bool) -> torch.dtype:
+    """The dtype to compute in: that of half-precision weights, else float16 if asked for where it pays."""
+    if weights != torch.float32:
+        return weights
+    return torch.float16 if fp16 and device.type == "cuda" else torch.float32

@@ -1,0 +1,84 @@
+"""The one result type: what Python, the command line and every writer get.
+
+Frozen dataclasses that also read like the dicts of openai/whisper: `result["segments"][0]["text"]`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class DictView(Mapping[str, Any]):
+    """A dataclass that reads like a dict of its fields; a field that is None and optional is absent."""
+
+    __slots__ = ()
+    _absent_when_none: tuple[str, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in set(self):
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            if field.name in self._absent_when_none and getattr(self, field.name) is None:
+                continue
+            yield field.name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, in the layout of openai/whisper's results, ready for `json.dumps`."""
+        return {key: _plain(self[key]) for key in self}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, DictView):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class Word(DictView):
+    """One word; `start` and `end` in seconds, `word` with its leading space, `probability` in 0..1."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class Segment(DictView):
+    """A stretch of speech with its text.
+
+    `start` and `end` are seconds; `seek` is the mel frame (10 ms) at which its window began; `tokens` include the
+    timestamp tokens. `temperature`, `avg_logprob`, `compression_ratio` and `no_speech_prob` are those of the window and
+    shared by all its segments.
+    """
+
+    _absent_when_none = ("words",)
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class Transcript(DictView):
+    """The text of a recording, its segments in order, and its language (a code such as "en")."""
+
+    text: str
+    segments: tuple[Segment, ...]
+    language: str

@@ -1,0 +1,95 @@
+"""Everything that can be asked of a transcription, in one frozen value that Python and the command line share."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from math import isfinite
+from typing import Any
+
+from viska.decoding.options import DecodingOptions, validate
+from viska.errors import OptionError
+
+COMPAT = (None, "openai")
+
+
+@dataclass(frozen=True)
+class TranscribeOptions:
+    """How to transcribe a recording. Names and defaults are those of openai/whisper; `compat` is ours."""
+
+    temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    """Tried in order, until the text of a window passes the thresholds."""
+    compression_ratio_threshold: float | None = 2.4
+    """Text that compresses better than this is taken as a repetition loop and decoded again; None never."""
+    logprob_threshold: float | None = -1.0
+    """Text with a lower mean log-probability is decoded again; None never."""
+    no_speech_threshold: float | None = 0.6
+    """A window with a higher probability of no speech, and text of low probability, is skipped; None never."""
+    condition_on_previous_text: bool = True
+    """Whether each window is given the text before it as a prompt."""
+    initial_prompt: str | None = None
+    """Text to stand before the first window: names and spellings to expect, or the style."""
+    carry_initial_prompt: bool = False
+    """Whether the initial prompt stands before every window."""
+    clip_timestamps: tuple[float, ...] = (0.0,)
+    """Start, end, start, end ... of the parts to transcribe, in seconds; the last end may be left out."""
+    compat: str | None = None
+    """"openai" gives openai/whisper's behaviour to the token; None Viska's own."""
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    """How each window is decoded; its temperature and prompt are set per window."""
+
+    def decoding_at(self, temperature: float, prompt: Iterable[int]) -> DecodingOptions:
+        """The decoding options of one attempt: beams belong to temperature 0, several samples to the others."""
+        options = replace(self.decoding, temperature=temperature, prompt=list(prompt) or None)
+        if temperature > 0:
+            return replace(options, beam_size=None, patience=None)
+        return replace(options, best_of=None)
+
+
+OWN = {option.name for option in fields(TranscribeOptions)} - {"decoding"}
+DECODING = {option.name for option in fields(DecodingOptions)} - {"temperature", "prompt"}
+
+
+def transcribe_options(keywords: Mapping[str, Any]) -> TranscribeOptions:
+    """Options from loose keywords, those of `DecodingOptions` among them. Raises OptionError for all others."""
+    if unknown := sorted(set(keywords) - OWN - DECODING):
+        raise OptionError(f"unknown option {', '.join(unknown)}; accepted are {', '.join(sorted(OWN | DECODING))}")
+    own = {name: value for name, value in keywords.items() if name in OWN}
+    if "temperature" in own:
+        own["temperature"] = _temperatures(own["temperature"])
+    if "clip_timestamps" in own:
+        own["clip_timestamps"] = _clip_timestamps(own["clip_timestamps"])
+    decoding = DecodingOptions(**{name: value for name, value in keywords.items() if name in DECODING})
+    options = TranscribeOptions(**own, decoding=decoding)
+    _validate(options)
+    return options
+
+
+def _temperatures(given: Any) -> tuple[float, ...]:
+    try:
+        temperatures = tuple(given) if isinstance(given, Iterable) else (float(given),)
+        return tuple(float(temperature) for temperature in temperatures)
+    except (TypeError, ValueError):
+        raise OptionError(f"temperature is {given!r}; accepted are one number or several, 0 or more") from None
+
+
+def _clip_timestamps(given: Any) -> tuple[float, ...]:
+    """Seconds from "s,e,s,e", from a list of numbers, or from one number."""
+    if isinstance(given, str):
+        given = [part for part in given.split(",") if part.strip()]
+    try:
+        seconds = tuple(float(part) for part in given) if isinstance(given, Iterable) else (float(given),)
+    except (TypeError, ValueError):
+        raise OptionError(f"clip_timestamps is {given!r}; accepted are seconds as start,end,start,end,...") from None
+    if not all(isfinite(second) and second >= 0 for second in seconds):
+        raise OptionError(f"clip_timestamps is {given!r}; every time must be 0 or more")
+    return seconds or (0.0,)
+
+
+def _validate(options: TranscribeOptions) -> None:
+    if options.compat not in COMPAT:
+        raise OptionError(f"compat is {options.compat!r}; accepted are None and 'openai'")
+    if not options.temperature:
+        raise OptionError("temperature is empty; give at least one number, 0 or more")
+    if options.decoding.task == "lang_id":
+        raise OptionError("task 'lang_id' tells a language and transcribes nothing; use detect_language")
+    for temperature in options.temperature:
+        validate(options.decoding_at(temperature, ()))

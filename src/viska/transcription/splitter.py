@@ -1,0 +1,80 @@
+"""One window's tokens to segments with times, and how much of the window they settle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from viska.decoding import DecodingResult
+from viska.result import Segment
+from viska.tokenizer import Tokenizer
+from viska.transcription.planner import Window
+
+FRAMES_PER_TIMESTAMP = 2  # timestamps count 20 ms, mel frames 10 ms
+SECONDS_PER_TIMESTAMP = 0.02
+
+
+@dataclass(frozen=True)
+class Split:
+    """The segments of a window, and the frames of it that need no second look."""
+
+    segments: tuple[Segment, ...]
+    consumed: int
+
+
+def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split:
+    """Cut a window's tokens where one segment's closing timestamp meets the next one's opening one.
+
+    A window that breaks off within a segment is consumed up to that segment's start, so that the next window hears it
+    whole. Without a cut the whole window is one segment. Radford et al. (2022), section 4.5.
+    """
+    tokens = result.tokens
+    is_timestamp = [tokenizer.timestamp_begin <= token < tokenizer.timestamp_end for token in tokens]
+    cuts = [i + 1 for i, (this, following) in enumerate(pairwise(is_timestamp)) if this and following]
+    ends_closed = is_timestamp[-2:] == [False, True]
+    if not cuts:
+        duration = _last_timestamp(tokens, is_timestamp, tokenizer) * SECONDS_PER_TIMESTAMP or window.duration_s
+        segment = _segment(tokens, window.start_s, window.start_s + duration, result, window, tokenizer)
+        return Split((segment,), window.size)
+
+    if ends_closed:
+        cuts.append(len(tokens))  # nothing is said after the last segment
+    segments = [
+        _segment(
+            tokens[begin:end],
+            window.start_s + (tokens[begin] - tokenizer.timestamp_begin) * SECONDS_PER_TIMESTAMP,
+            window.start_s + (tokens[end - 1] - tokenizer.timestamp_begin) * SECONDS_PER_TIMESTAMP,
+            result,
+            window,
+            tokenizer,
+        )
+        for begin, end in pairwise([0, *cuts])
+    ]
+    if ends_closed:
+        return Split(tuple(segments), window.size)
+    return Split(tuple(segments), (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP)
+
+
+def _last_timestamp(tokens: Sequence[int], is_timestamp: Sequence[bool], tokenizer: Tokenizer) -> int:
+    """The position of the last timestamp, in units of 20 ms; 0 where there is none."""
+    positions = [token - tokenizer.timestamp_begin for token, stamp in zip(tokens, is_timestamp, strict=True) if stamp]
+    return positions[-1] if positions else 0
+
+
+def _segment(
+    tokens: Sequence[int], start: float, end: float, result: DecodingResult, window: Window, tokenizer: Tokenizer
+) -> Segment:
+    """A segment, emptied where it takes no time or says nothing."""
+    text = tokenizer.decode([token for token in tokens if token < tokenizer.eot or token >= tokenizer.timestamp_end])
+    blank = start == end or not text.strip()
+    return Segment(
+        id=0,  # counted by the assembler
+        seek=window.start,
+        start=start,
+        end=end,
+        text="" if blank else text,
+        tokens=() if blank else tuple(tokens),
+        temperature=result.temperature,
+        avg_logprob=result.avg_logprob,
+        compression_ratio=result.compression_ratio,
+        no_speech_prob=result.no_speech_prob,
+    )

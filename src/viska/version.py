@@ -1,0 +1,3 @@
+"""The version of Viska, in the one place that the build and the program read."""
+
+__version__ = "0.1.0"
