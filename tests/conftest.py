@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time is for benchmarks: a busy machine is no failure.
+settings.register_profile("viska", deadline=None)
+settings.load_profile("viska")
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"

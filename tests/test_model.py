@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from made_up import ENGLISH, LARGE_V3, MULTILINGUAL, dimensions, made_up_mel, made_up_model
 
+from made_up import ENGLISH, LARGE_V3, MULTILINGUAL, dimensions, made_up_mel, made_up_model
 from viska.model import (
     AudioEncoder,
     Conv1d,

@@ -4,6 +4,8 @@ Knows open binary files only; where they come from is the business of `viska.aud
 """
 
 import logging
+import os
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -25,7 +27,10 @@ FORMATS = "WAV, FLAC, MP3, M4A, Ogg, Opus, WebM, MP4 and whatever else FFmpeg de
 _OPTIONS = {"protocol_whitelist": "none"}
 
 # Declared durations are off by the encoder's padding, so that only a larger gap counts as missing.
-_TOLERANCE_S = 0.5
+_TOLERANCE_S = 0.2
+
+# Sizes from here on (2 GiB, 4 GiB) are what programs write into a WAV header when they do not know the size yet.
+_UNKNOWN_SIZE = 0x7FFF0000
 
 
 def decode(file: BinaryIO, name: str, sr: int) -> NDArray[np.float32]:
@@ -37,13 +42,16 @@ def decode(file: BinaryIO, name: str, sr: int) -> NDArray[np.float32]:
     from av.error import FFmpegError
 
     try:
+        missing = _missing_share(file)
         with _open(file) as container:
             stream = _pick(container, name)
             track = _Track(stream, sr)
             pcm = bytearray()  # grows in place: one copy of the whole, at 2 bytes a sample
             for block in track.blocks(container):
                 pcm += block
-            _report(name, len(pcm) / 2 / sr, _declared_seconds(container, stream), track)
+            had_s = len(pcm) / 2 / sr
+            declared_s = _declared_seconds(container, stream) if missing is None else had_s / (1 - missing)
+            _report(name, had_s, declared_s, track)
     except (FFmpegError, OSError, ValueError, EOFError) as error:
         raise AudioError(
             f"{name} cannot be read as audio ({_reason(error)}). Accepted are {FORMATS}; check that the file is whole "
@@ -52,6 +60,21 @@ def decode(file: BinaryIO, name: str, sr: int) -> NDArray[np.float32]:
     samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32)
     samples /= 32768
     return samples
+
+
+def _missing_share(file: BinaryIO) -> float | None:
+    """The part that a WAV or AIFF file lacks of the size in its header, 0 to 1; None for other formats.
+
+    FFmpeg replaces the declared duration of a short WAV file by the one that it found.
+    """
+    head = file.read(8)
+    actual = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    byte_order = {b"RIFF": "<", b"FORM": ">"}.get(head[:4])
+    if byte_order is None or len(head) < 8:
+        return None
+    declared = struct.unpack(f"{byte_order}I", head[4:])[0] + 8
+    return 0.0 if declared >= _UNKNOWN_SIZE else max(0.0, 1 - actual / declared)
 
 
 def _open(file: BinaryIO) -> "InputContainer":
@@ -117,10 +140,10 @@ class _Track:
                 return
 
     def _resampled(self, frame: "AudioFrame") -> Iterator[memoryview]:
-        from av import AudioResampler
-
         input_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or input_format != self._input_format:  # streams may change in the middle
+            from av import AudioResampler
+
             yield from self._flushed()
             self._resampler = AudioResampler(format="s16", layout="mono", rate=self.sr)
             self._input_format = input_format
@@ -153,12 +176,15 @@ def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
             f"{name} has an audio track but no sound in it could be decoded. Accepted are {FORMATS}; check that the "
             "file is whole."
         )
-    if track.damaged_packets:
-        logger.warning("%s is damaged: left out what could not be decoded (packets: %d)", name, track.damaged_packets)
-    if declared_s - had_s > _TOLERANCE_S:
-        logger.warning("%s breaks off: %.1f s of %.1f s could be decoded", name, had_s, declared_s)
-    elif track.read_error:
-        logger.warning("%s breaks off after %.1f s: %s", name, had_s, track.read_error)
+    if track.damaged_packets or track.read_error or declared_s - had_s > _TOLERANCE_S:
+        logger.warning(
+            "%s is damaged or breaks off: %.1f s of %.1f s could be decoded (damaged packets left out: %d)%s",
+            name,
+            had_s,
+            max(declared_s, had_s),
+            track.damaged_packets,
+            f"; {track.read_error}" if track.read_error else "",
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -73,10 +73,9 @@ def _temperatures(given: Any) -> tuple[float, ...]:
 
 def _clip_timestamps(given: Any) -> tuple[float, ...]:
     """Seconds from "s,e,s,e", from a list of numbers, or from one number."""
-    if isinstance(given, str):
-        given = [part for part in given.split(",") if part.strip()]
+    parts = [part for part in given.split(",") if part.strip()] if isinstance(given, str) else given
     try:
-        seconds = tuple(float(part) for part in given) if isinstance(given, Iterable) else (float(given),)
+        seconds = tuple(float(part) for part in parts) if isinstance(parts, Iterable) else (float(parts),)
     except (TypeError, ValueError):
         raise OptionError(f"clip_timestamps is {given!r}; accepted are seconds as start,end,start,end,...") from None
     if not all(isfinite(second) and second >= 0 for second in seconds):
