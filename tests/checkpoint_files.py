@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -209,25 +210,27 @@ def ct2_variable(name: str, tensor: Tensor) -> bytes:
     return ct2_string(name) + header + struct.pack("<BI", CT2_DTYPES[tensor.dtype], len(data)) + data
 
 
-def ct2_file(
+def ct2_pieces(
     variables: dict[str, Tensor],
     aliases: dict[str, str] | None = None,
     *,
     version: int = 6,
     spec: str = "WhisperSpec",
     revision: int = 3,
-) -> bytes:
+) -> Iterator[bytes]:
     aliases = {"decoder/projection/weight": "decoder/embeddings/weight"} if aliases is None else aliases
-    return b"".join(
-        [
-            struct.pack("<I", version),
-            ct2_string(spec),
-            struct.pack("<II", revision, len(variables)),
-            *(ct2_variable(name, tensor) for name, tensor in sorted(variables.items())),
-            struct.pack("<I", len(aliases)),
-            *(ct2_string(alias) + ct2_string(target) for alias, target in aliases.items()),
-        ]
-    )
+    yield struct.pack("<I", version)
+    yield ct2_string(spec)
+    yield struct.pack("<II", revision, len(variables))
+    for name, tensor in sorted(variables.items()):
+        yield ct2_variable(name, tensor)
+    yield struct.pack("<I", len(aliases))
+    for alias, target in aliases.items():
+        yield ct2_string(alias) + ct2_string(target)
+
+
+def ct2_file(variables: dict[str, Tensor], aliases: dict[str, str] | None = None, **header: Any) -> bytes:
+    return b"".join(ct2_pieces(variables, aliases, **header))
 
 
 def write_ctranslate2(
@@ -242,7 +245,8 @@ def write_ctranslate2(
     variables = ctranslate2_variables(dims, made_up_state(dims) if state is None else state)
     if quantise is not None:
         variables = quantised(variables, quantise)
-    (folder / "model.bin").write_bytes(ct2_file(variables))
+    with (folder / "model.bin").open("wb") as file:
+        file.writelines(ct2_pieces(variables))
     write_json(folder / "config.json", {"lang_ids": []} if config is None else config)
     return folder
 

@@ -174,7 +174,7 @@ def test_lossless_formats_give_the_samples_back(made, name):
 def test_other_formats_give_the_same_sound_at_the_same_time(made, name):
     samples = load_audio(made(name))
     delay = DELAYED.get(name, 0)
-    assert 32000 <= len(samples) <= 32000 + delay + 1024  # what AAC pads its end with is not always declared
+    assert 32000 <= len(samples) <= 32000 + delay + 512  # what AAC pads its end with is not always declared
     assert rms(samples[delay + 160 : delay + 31840] - tone(seconds=2.0)[160:-160]) < 0.02
 
 
@@ -691,7 +691,7 @@ def test_blocks_give_what_one_piece_gives(monkeypatch, rows):
     samples = samples if rows is None else np.stack([samples * 0.1**row for row in range(rows)])
     whole = log_mel_spectrogram(samples, 128, padding=4800)
     monkeypatch.setattr(audio, "_WHOLE_FRAMES", 100)
-    for block in (1, 7, 100, 1029, 1030):
+    for block in (33, 100, 1029, 1030):
         monkeypatch.setattr(audio, "_BLOCK_FRAMES", block)
         assert (log_mel_spectrogram(samples, 128, padding=4800) - whole).abs().max() <= 1e-6
 

@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from model_server import model_server
 
+from model_server import model_server
 from viska.weights import download as module
 from viska.weights.download import RemoteFile, download, unreachable
 from viska.weights.source import SourceError, WrongDigestError
@@ -122,7 +122,7 @@ def test_a_part_of_something_else_is_thrown_away(server, tmp_path, rest, size):
     [
         ({"sha256": "0" * 64}, f"has the SHA-256 {SHA256}, expected 0000"),
         ({"sha256": None, "git_sha1": "1" * 40}, "git object id"),
-        ({"size": len(DATA) + 1, "sha256": None}, "300000 of 300001 bytes"),
+        ({"size": len(DATA) + 1, "sha256": None}, "300000 bytes, expected 300001"),
     ],
 )
 def test_other_bytes_are_refused_and_removed(server, tmp_path, facts, words):

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
 from checkpoint_files import (
     SMALL,
     ct2_file,
@@ -24,10 +28,6 @@ from checkpoint_files import (
     write_json,
     write_pt,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save_file
-
 from viska.errors import CheckpointError, ModelError
 from viska.weights.checkpoint import check_dimensions
 from viska.weights.load import read_checkpoint
@@ -63,7 +63,11 @@ def test_missing_tensor(tmp_path, kind):
 def test_many_missing_tensors_are_counted(tmp_path):
     state = {name: t for name, t in made_up_state().items() if "mlp" not in name}
     state |= {f"padding.{i}": torch.zeros(1) for i in range(40)}
-    refused(write_pt(tmp_path / "m.pt", state=state), "tensors decoder.blocks.0.mlp.0.bias, decoder", "and 25 more are missing")
+    refused(
+        write_pt(tmp_path / "m.pt", state=state),
+        "tensors decoder.blocks.0.mlp.0.bias, decoder",
+        "and 25 more are missing",
+    )
 
 
 @pytest.mark.parametrize("kind", ["pt", "huggingface"])
@@ -508,5 +512,3 @@ def test_a_damaged_file_is_read_or_refused_but_never_anything_else(tmp_path, dat
         pass
     finally:
         path.write_bytes(original)
-
-

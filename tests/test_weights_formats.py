@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+
 from checkpoint_files import (
     SMALL,
     ct2_file,
@@ -13,7 +14,6 @@ from checkpoint_files import (
     write_json,
     write_pt,
 )
-
 from viska.weights import load_model
 from viska.weights.load import read_checkpoint
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from checkpoint_files import SMALL, huggingface_state, made_up_state
 
+from checkpoint_files import SMALL, huggingface_state, made_up_state
 from viska.model import Whisper
 from viska.weights.mapping import (
     CTRANSLATE2_MODULES,
@@ -23,7 +23,9 @@ def test_shapes_are_those_of_the_network(name):
     assert tensor_shapes(dims) == expected
 
 
-@pytest.mark.parametrize("tables", [(HUGGINGFACE_MODULES, HUGGINGFACE_POSITIONS), (CTRANSLATE2_MODULES, CTRANSLATE2_POSITIONS)])
+@pytest.mark.parametrize(
+    "tables", [(HUGGINGFACE_MODULES, HUGGINGFACE_POSITIONS), (CTRANSLATE2_MODULES, CTRANSLATE2_POSITIONS)]
+)
 def test_tables_are_one_to_one_and_keep_the_layer(tables):
     for table in tables:
         assert len(set(table.values())) == len(table)

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from checkpoint_files import SMALL, write_huggingface, write_json, write_pt, write_tokenizer
 
+from checkpoint_files import SMALL, write_huggingface, write_json, write_pt, write_tokenizer
 from viska.errors import CheckpointError
 from viska.tokenizer import get_tokenizer
 from viska.weights import load_model

@@ -72,7 +72,8 @@ def run_transcribe(flags: argparse.Namespace) -> int:
             model = model or load_model(flags.model, flags.device, flags.model_dir, compute_type=flags.compute_type)
             transcribe_one(Transcription(model, samples, options), name, flags)
         except ViskaError as error:
-            status = status or report(error)
+            reported = report(error)
+            status = status or reported
             if model is None and error.exit_code == 4:
                 break  # it will not come for the next input either
     return status

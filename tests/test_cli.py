@@ -1,0 +1,262 @@
+"""The command line: flags, messages, exit statuses, files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import viska
+from viska.cli import main
+from viska.cli.main import ladder, output_names
+from viska.cli.parser import transcribe_parser, with_underscores
+from viska.errors import OutputError
+
+
+@pytest.fixture
+def recording(recordings) -> str:
+    return str(recordings / "sense_and_sensibility_0870.wav")
+
+
+@pytest.fixture
+def loaded(tiny_en, monkeypatch):
+    """The command line finds tiny.en loaded already; the list says what it asked for."""
+    asked = []
+
+    def load_model(name, device, model_dir, *, compute_type):
+        asked.append((name, device, model_dir, compute_type))
+        return tiny_en
+
+    monkeypatch.setattr("viska.weights.load_model", load_model)
+    return asked
+
+
+FAST = ["--beam_size", "None", "--temperature_increment_on_fallback", "None"]
+
+
+def test_a_recording_becomes_text_on_the_screen_and_five_files(loaded, recording, tmp_path, capsys):
+    assert main([recording, "--model", "tiny.en", "-o", str(tmp_path / "new"), *FAST]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("[00:00.000 --> 00:0")
+    assert "Mr. John Dashwood had then leisure to consider" in printed
+    stem = "sense_and_sensibility_0870"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        f"{stem}.{ending}" for ending in ("txt", "vtt", "srt", "tsv", "json")
+    }
+    result = json.loads((tmp_path / "new" / f"{stem}.json").read_text())
+    assert result["language"] == "en"
+    assert result["text"].strip() == (tmp_path / "new" / f"{stem}.txt").read_text().strip()
+    assert loaded == [("tiny.en", None, None, "auto")]
+
+
+def test_one_format_and_silence(loaded, recording, tmp_path, capsys):
+    assert main([recording, "--verbose", "False", "--output-format", "srt", "--output-dir", str(tmp_path), *FAST]) == 0
+    assert capsys.readouterr().out == ""
+    assert [path.suffix for path in tmp_path.iterdir()] == [".srt"]
+
+
+def test_a_bad_input_does_not_keep_the_others_from_being_transcribed(loaded, recording, tmp_path, capsys):
+    missing, broken = tmp_path / "missing.wav", tmp_path / "broken.mp3"
+    broken.write_bytes(b"no sound at all")
+    status = main([str(missing), str(broken), recording, "-o", str(tmp_path / "out"), "-f", "txt", *FAST])
+    assert status == 3
+    errors = capsys.readouterr().err
+    assert str(missing) in errors
+    assert str(broken) in errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sense_and_sensibility_0870.txt"]
+
+
+def test_inputs_that_share_a_stem_do_not_overwrite_each_other():
+    names = output_names(["a/talk.wav", "b/talk.mp3", "talk.part1.wav", "talk.ogg", "-"])
+    assert [name.stem for name in names] == ["talk", "talk-2", "talk.part1", "talk-3", "stdin"]
+    assert [name.stem for name in output_names(["talk-2.wav", "talk.wav", "x/talk.wav"])] == [
+        "talk-2",
+        "talk",
+        "talk-3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--language", "Elvish"], 2, "Elvish"),
+        (["--patience", "2", "--beam_size", "None"], 2, "patience belongs to beam search"),
+        (["--temperature", "-1"], 2, "temperature is -1.0"),
+        (["--compat", "faster"], 2, "compat is 'faster'"),
+        (["--suppress_tokens", "a"], 2, "suppress_tokens is 'a'"),
+        (["--clip_timestamps", "x"], 2, "clip_timestamps is 'x'"),
+        (["--model", "enormous"], 4, "enormous"),
+        (["--compute_type", "int3"], 2, "int3"),
+        (["--device", "abacus"], 2, "abacus"),
+    ],
+)
+def test_errors_are_one_message_and_a_status(recording, tmp_path, capsys, arguments, status, message):
+    assert main([recording, "-o", str(tmp_path), *arguments]) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith("viska: error: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--verbose", "maybe", "a.wav"], ["--output_format", "doc", "a.wav"], ["--colour", "a.wav"]]
+)
+def test_wrong_flags_are_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: viska" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_is_told_before_the_work(recording, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("viska.weights.load_model", lambda *_, **__: pytest.fail("the work was begun"))
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main([recording, "-o", str(file / "below")]) == 5
+    assert "cannot make the output folder" in capsys.readouterr().err
+
+
+def test_text_that_cannot_be_written_is_not_lost(loaded, recording, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OutputError("no space left")
+
+    monkeypatch.setattr("viska.formats.write", full)
+    assert main([recording, "-o", str(tmp_path), "--verbose", "False", *FAST]) == 5
+    captured = capsys.readouterr()
+    assert "John Dashwood" in captured.out
+    assert "no space left" in captured.err
+
+
+def test_an_interrupt_is_status_130(recording, monkeypatch, capsys, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viska.weights.load_model", interrupt)
+    assert main([recording, "-o", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "viska: interrupted\n"
+
+
+def test_flags_have_the_defaults_of_the_whisper_command():
+    flags = vars(transcribe_parser().parse_args(["a.wav"]))
+    known = {
+        "model": "base",  # ours; turbo there
+        "model_dir": None,
+        "device": None,
+        "output_dir": ".",
+        "output_format": "all",
+        "verbose": True,
+        "task": "transcribe",
+        "language": None,
+        "temperature": 0,
+        "best_of": 5,
+        "beam_size": 5,
+        "patience": None,
+        "length_penalty": None,
+        "suppress_tokens": "-1",
+        "initial_prompt": None,
+        "carry_initial_prompt": False,
+        "condition_on_previous_text": True,
+        "fp16": True,
+        "temperature_increment_on_fallback": 0.2,
+        "compression_ratio_threshold": 2.4,
+        "logprob_threshold": -1.0,
+        "no_speech_threshold": 0.6,
+        "threads": 0,
+        "clip_timestamps": "0",
+    }
+    assert {name: flags[name] for name in known} == known
+
+
+def test_every_flag_reaches_the_options():
+    from viska.cli.main import options_of
+
+    text = "a.wav --task translate --language fr --temperature 0.4 --best_of 3 --beam_size 2 --length_penalty 0.5 "
+    text += "--suppress_tokens 5,6 --initial_prompt Hi --carry_initial_prompt True --condition_on_previous_text False "
+    text += "--fp16 False --seed 7 --temperature_increment_on_fallback 0.3 --compression_ratio_threshold None "
+    text += "--logprob_threshold -2 --no_speech_threshold 0.5 --clip_timestamps 1,2 --compat openai"
+    options = options_of(transcribe_parser().parse_args(text.split()))
+    assert options.temperature == (0.4, 0.7, 1.0)
+    assert (options.compression_ratio_threshold, options.logprob_threshold, options.no_speech_threshold) == (
+        None,
+        -2,
+        0.5,
+    )
+    assert (options.initial_prompt, options.carry_initial_prompt, options.condition_on_previous_text) == (
+        "Hi",
+        True,
+        False,
+    )
+    assert (options.clip_timestamps, options.compat) == ((1.0, 2.0), "openai")
+    decoding = options.decoding
+    assert (decoding.task, decoding.language, decoding.best_of, decoding.beam_size) == ("translate", "fr", 3, 2)
+    assert (decoding.length_penalty, decoding.suppress_tokens, decoding.fp16, decoding.seed) == (0.5, "5,6", False, 7)
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "temperatures"),
+    [
+        (0.0, 0.2, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
+        (0.5, 0.2, (0.5, 0.7, 0.9)),
+        (0.0, None, (0.0,)),
+        (0.3, 0.0, (0.3,)),
+        (1.5, 0.2, (1.5,)),
+    ],
+)
+def test_temperatures_climb_to_1(first, step, temperatures):
+    assert ladder(first, step) == temperatures
+
+
+def test_hyphens_are_taken_for_underscores_in_flags_alone():
+    given = ["my-talk.wav", "--beam-size", "5", "--initial-prompt=so-so", "-o", "a-b", "--", "--not-a-flag"]
+    expected = ["my-talk.wav", "--beam_size", "5", "--initial_prompt=so-so", "-o", "a-b", "--", "--not-a-flag"]
+    assert with_underscores(given) == expected
+
+
+def viska_process(*arguments: str, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "viska", *arguments], capture_output=True, text=True, check=False, **settings
+    )
+
+
+def test_version_and_help_answer_without_torch():
+    code = "import sys, viska.cli; viska.cli.main.__module__; import viska.cli.parser; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    version = viska_process("--version")
+    assert (version.returncode, version.stdout) == (0, f"viska {viska.__version__}\n")
+    help_ = viska_process("--help")
+    assert help_.returncode == 0
+    assert "exit status:" in help_.stdout
+
+
+def test_standard_input_and_a_reader_that_goes_away(recordings, tiny_en, tmp_path):
+    command = [sys.executable, "-m", "viska", "-", "--model", "tiny.en", "-f", "txt", "-o", str(tmp_path), *FAST]
+    audio = (recordings / "sense_and_sensibility_0880.flac").read_bytes()
+    done = subprocess.run(command, input=audio, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "young man" in (tmp_path / "stdin.txt").read_text()
+
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, input=audio, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr
+
+
+def test_models_is_a_command_of_its_own(capsys):
+    assert main(["models"]) == 0
+    listed = capsys.readouterr().out
+    assert "large-v3-turbo" in listed
+    assert "tiny.en" in listed
+
+
+def test_the_exit_statuses_of_the_readme_are_those_of_the_help():
+    rows = (Path(__file__).parent.parent / "README.md").read_text().split("| exit status | meaning |\n|---|---|\n")[1]
+    table = dict(row.strip("| ").split(" | ") for row in rows.split("\n\n")[0].splitlines())
+    help_text = transcribe_parser().format_help()
+    for status, meaning in table.items():
+        assert f"  {status:<4} {meaning}\n" in help_text
