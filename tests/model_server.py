@@ -105,11 +105,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[start:end])
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients of these tests hang up on purpose."""
+
+
 @contextmanager
 def model_server() -> Iterator[ModelServer]:
     """Serve until the block ends."""
     model = ModelServer()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with _Server(("127.0.0.1", 0), _Handler) as server:
         server.model = model  # type: ignore[attr-defined]
         model.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

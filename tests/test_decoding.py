@@ -199,7 +199,7 @@ def test_no_speech_prob_is_read_at_the_start_token_whatever_stands_before_it(mod
     logits = model.logits(torch.tensor([[TOKENIZER.sot_prev, 5, 6, *SOT]]), features[:1])
     expected = logits[0, 3].softmax(-1)[TOKENIZER.no_speech].item()
     result = decode(model, features[0], language="en", prompt=[5, 6], sample_len=1)
-    assert result.no_speech_prob == pytest.approx(expected, abs=1e-6)
+    assert result.no_speech_prob == pytest.approx(expected, rel=1e-3)
 
 
 def test_decoding_ends_when_the_text_context_is_full():

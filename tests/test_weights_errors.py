@@ -198,6 +198,15 @@ def test_sparse_tensor(tmp_path):
     refused(write_pt(tmp_path / "m.pt", state=state), "encoder.conv1.bias is not a plain tensor")
 
 
+def test_a_zip_file_in_several_parts(tmp_path):
+    data = bytearray(write_pt(tmp_path / "m.pt").read_bytes())
+    locator = data.rfind(b"PK\x06\x07")
+    assert locator > 0  # torch writes the 64-bit locator
+    data[locator + 16] = 7  # number of disks
+    (tmp_path / "m.pt").write_bytes(data)
+    refused(tmp_path / "m.pt", "m.pt")
+
+
 def test_torchscript_archive(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

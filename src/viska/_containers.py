@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -111,7 +112,7 @@ class _Track:
         self.sr = sr
         self.damaged_packets = 0
         self.read_error = ""
-        self._resampler: AudioResampler | None = None
+        self._resampler: AudioResampler | _SixteenBitResampler | None = None
         self._input_format: tuple[str, str, int] | None = None
 
     def blocks(self, container: "InputContainer") -> Iterator[memoryview]:
@@ -142,10 +143,8 @@ class _Track:
     def _resampled(self, frame: "AudioFrame") -> Iterator[memoryview]:
         input_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or input_format != self._input_format:  # streams may change in the middle
-            from av import AudioResampler
-
             yield from self._flushed()
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=self.sr)
+            self._resampler = _resampler(frame, self.sr)
             self._input_format = input_format
         for resampled in self._resampler.resample(frame):
             yield _pcm(resampled)
@@ -154,6 +153,49 @@ class _Track:
         for frame in self._resampler.resample(None) if self._resampler else ():
             if frame is not None:  # a resampler with nothing to do hands the None back
                 yield _pcm(frame)
+
+
+def _resampler(frame: "AudioFrame", sr: int) -> "AudioResampler | _SixteenBitResampler":
+    """To mono 16-bit at `sr` Hz, from frames like this one."""
+    from av import AudioResampler
+
+    if frame.format.bytes <= 2 and frame.sample_rate != sr:
+        return _SixteenBitResampler(frame, sr)
+    return AudioResampler(format="s16", layout="mono", rate=sr)
+
+
+class _SixteenBitResampler:
+    """A resampler that computes in 16 bits where its input has no more.
+
+    So did the ffmpeg program before version 7, which gives most users of openai/whisper their samples. Later ones
+    compute in float, which differs by up to four 16-bit steps in one sample of a thousand.
+    """
+
+    def __init__(self, like: "AudioFrame", sr: int) -> None:
+        from av.filter import Graph
+
+        self.graph = Graph()
+        source = self.graph.add_abuffer(
+            sample_rate=like.sample_rate,
+            format=like.format.name,
+            layout=like.layout.name,
+            time_base=Fraction(1, like.sample_rate),
+        )
+        resample = self.graph.add("aresample", f"{sr}:internal_sample_fmt=s16p")
+        mono = self.graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={sr}")
+        self.graph.link_nodes(source, resample, mono, self.graph.add("abuffersink")).configure()
+
+    def resample(self, frame: "AudioFrame | None") -> "list[AudioFrame]":
+        """The frames that are ready; None flushes."""
+        if frame is not None:
+            frame.pts = None  # the graph counts for itself: gaps in a damaged file are not filled
+        self.graph.push(frame)
+        ready: list[AudioFrame] = []
+        while True:
+            try:
+                ready.append(cast("AudioFrame", self.graph.pull()))
+            except (BlockingIOError, EOFError):
+                return ready
 
 
 def _pcm(frame: "AudioFrame") -> memoryview:

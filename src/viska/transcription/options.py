@@ -31,6 +31,14 @@ class TranscribeOptions:
     """Whether the initial prompt stands before every window."""
     clip_timestamps: tuple[float, ...] = (0.0,)
     """Start, end, start, end ... of the parts to transcribe, in seconds; the last end may be left out."""
+    word_timestamps: bool = False
+    """Whether to tell when each word was said."""
+    prepend_punctuations: str = "\"'“¿([{-"
+    """Marks that belong to the word behind them."""
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  # full-width marks
+    """Marks that belong to the word before them."""
+    hallucination_silence_threshold: float | None = None
+    """With word times: silence of so many seconds around odd text has it taken for made up, and jumped over."""
     compat: str | None = None
     """"openai" gives openai/whisper's behaviour to the token; None Viska's own."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
@@ -88,6 +96,8 @@ def _validate(options: TranscribeOptions) -> None:
         raise OptionError(f"compat is {options.compat!r}; accepted are None and 'openai'")
     if not options.temperature:
         raise OptionError("temperature is empty; give at least one number, 0 or more")
+    if options.hallucination_silence_threshold is not None and not options.word_timestamps:
+        raise OptionError("hallucination_silence_threshold looks at words: give word_timestamps too")
     if options.decoding.task == "lang_id":
         raise OptionError("task 'lang_id' tells a language and transcribes nothing; use detect_language")
     for temperature in options.temperature:

@@ -6,7 +6,9 @@ Radford et al. (2022), sections 3.8 and 4.5.
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from inspect import Parameter, Signature, signature
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from viska.audio import (
+    FRAMES_PER_SECOND,
     N_FRAMES,
     N_SAMPLES,
     SAMPLE_RATE,
@@ -27,11 +30,14 @@ from viska.formats import format_timestamp
 from viska.languages import LANGUAGES, language_code
 from viska.model import Whisper
 from viska.result import Segment, Transcript
+from viska.timing import find_alignment, merge_punctuations
 from viska.transcription.assembler import Assembler
 from viska.transcription.fallback import Thresholds, decode_with_fallback
 from viska.transcription.options import DECODING, OWN, TranscribeOptions, transcribe_options
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
-from viska.transcription.splitter import split
+from viska.transcription.silence import Recording, last_word_end, skip_silence
+from viska.transcription.splitter import Split, blanked, split, text_tokens
+from viska.transcription.words import pace_of, place_words, shorten_at_sentence_ends
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,7 @@ class Transcription:
         self.n_frames = self.mel.shape[-1] - N_FRAMES
         self.duration_s = len(samples) / SAMPLE_RATE
         self.position_s = 0.0
+        self.last_speech_s = 0.0
         self._features: tuple[Window, Tensor] | None = None
 
         self.language_probs: dict[str, float] | None = None
@@ -81,10 +88,16 @@ class Transcription:
             if self.thresholds.silent(result):
                 self.planner.skip(window)
                 continue
-            found = split(result, window, self.tokenizer)
-            tokens = [token for segment in found.segments for token in segment.tokens]
+            found, decided = split(result, window, self.tokenizer), True
+            if self.options.word_timestamps:
+                found, decided = self._with_words(found, window)
+            if not decided:
+                self.planner.skip(window, found.consumed)
+                continue
+            segments = [blanked(segment) for segment in found.segments]
+            tokens = [token for segment in segments for token in segment.tokens]
             self.planner.advance(window, found.consumed, tokens, result.temperature)
-            yield from self.assembler.add(found.segments)
+            yield from self.assembler.add(segments)
         self.position_s = self.duration_s
 
     def transcript(self) -> Transcript:
@@ -128,6 +141,32 @@ class Transcription:
 
         keep_last = self.options.compat == "openai"
         return decode_with_fallback(attempt, self.options.temperature, self.thresholds, keep_last=keep_last)
+
+    def _with_words(self, found: Split, window: Window) -> tuple[Split, bool]:
+        """The segments of a window with their words, and whether they are decided."""
+        options = self.options
+        own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
+        alignment = find_alignment(
+            self.model, self.tokenizer, list(chain.from_iterable(own_tokens)), self._embed(window)[0], window.size
+        )
+        pace = pace_of(alignment)
+        if pace is not None:
+            shorten_at_sentence_ends(alignment, pace)
+        merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
+        n_tokens = [len(tokens) for tokens in own_tokens]
+        times = {"offset_s": window.start_s, "last_speech_s": self.last_speech_s}
+        segments = tuple(place_words(found.segments, n_tokens, alignment, pace, **times))
+        found = replace(found, segments=segments)
+        end_s = last_word_end(segments)
+        if not found.ends_closed and end_s is not None and end_s > window.start_s:
+            found = replace(found, consumed=round(end_s * FRAMES_PER_SECOND) - window.start)
+        decided = True
+        if options.hallucination_silence_threshold is not None:
+            recording = Recording(self.n_frames, self.last_speech_s)
+            found, decided = skip_silence(found, window, recording, options.hallucination_silence_threshold)
+        if decided and (end_s := last_word_end(found.segments)) is not None:
+            self.last_speech_s = end_s
+        return found, decided
 
 
 def transcribe(

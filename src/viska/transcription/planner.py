@@ -92,9 +92,9 @@ class SequentialPlanner:
                 self.seek = self.clips[0][0]
         return None
 
-    def skip(self, window: Window) -> None:
-        """Nothing was said in this window."""
-        self.seek = window.start + window.size
+    def skip(self, window: Window, frames: int | None = None) -> None:
+        """Nothing was said in this window, or in so many frames of it."""
+        self.seek = window.start + (frames or window.size)
 
     def advance(self, window: Window, consumed: int, tokens: Sequence[int], temperature: float) -> None:
         """Of this window `consumed` frames are decided, with these tokens."""

@@ -1,7 +1,7 @@
 """One window's tokens to segments with times, and how much of the window they settle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from viska.decoding import DecodingResult
@@ -15,10 +15,14 @@ SECONDS_PER_TIMESTAMP = 0.02
 
 @dataclass(frozen=True)
 class Split:
-    """The segments of a window, and the frames of it that need no second look."""
+    """The segments of a window, and the frames of it that need no second look.
+
+    `ends_closed` says that nothing follows the last segment within the window.
+    """
 
     segments: tuple[Segment, ...]
     consumed: int
+    ends_closed: bool
 
 
 def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split:
@@ -34,7 +38,7 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split
     if not cuts:
         duration = _last_timestamp(tokens, is_timestamp, tokenizer) * SECONDS_PER_TIMESTAMP or window.duration_s
         segment = _segment(tokens, window.start_s, window.start_s + duration, result, window, tokenizer)
-        return Split((segment,), window.size)
+        return Split((segment,), window.size, ends_closed)
 
     if ends_closed:
         cuts.append(len(tokens))  # nothing is said after the last segment
@@ -50,8 +54,9 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split
         for begin, end in pairwise([0, *cuts])
     ]
     if ends_closed:
-        return Split(tuple(segments), window.size)
-    return Split(tuple(segments), (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP)
+        return Split(tuple(segments), window.size, ends_closed)
+    consumed = (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP
+    return Split(tuple(segments), consumed, ends_closed)
 
 
 def _last_timestamp(tokens: Sequence[int], is_timestamp: Sequence[bool], tokenizer: Tokenizer) -> int:
@@ -63,18 +68,27 @@ def _last_timestamp(tokens: Sequence[int], is_timestamp: Sequence[bool], tokeniz
 def _segment(
     tokens: Sequence[int], start: float, end: float, result: DecodingResult, window: Window, tokenizer: Tokenizer
 ) -> Segment:
-    """A segment, emptied where it takes no time or says nothing."""
-    text = tokenizer.decode([token for token in tokens if token < tokenizer.eot or token >= tokenizer.timestamp_end])
-    blank = start == end or not text.strip()
     return Segment(
         id=0,  # counted by the assembler
         seek=window.start,
         start=start,
         end=end,
-        text="" if blank else text,
-        tokens=() if blank else tuple(tokens),
+        text=tokenizer.decode(text_tokens(tokens, tokenizer)),
+        tokens=tuple(tokens),
         temperature=result.temperature,
         avg_logprob=result.avg_logprob,
         compression_ratio=result.compression_ratio,
         no_speech_prob=result.no_speech_prob,
     )
+
+
+def text_tokens(tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The tokens that are text: no timestamps and no controls."""
+    return [token for token in tokens if token < tokenizer.eot or token >= tokenizer.timestamp_end]
+
+
+def blanked(segment: Segment) -> Segment:
+    """The segment, emptied where it takes no time or says nothing."""
+    if segment.start != segment.end and segment.text.strip():
+        return segment
+    return replace(segment, text="", tokens=(), words=None if segment.words is None else ())

@@ -132,16 +132,16 @@ def obtain(key: str, sources: Sequence[Source], root: Path) -> Path:
     Two processes that want the same model take turns. Raises DownloadError when no source delivers or the cache cannot
     be written, DigestError when one delivered other bytes and none the right ones.
     """
-    cached = find_cached(root, key)
-    if cached is not None and (problem := _damage(cached)) is None:
-        return cached.folder
+    folder = root / key
+    if _damage(root, key) is None:
+        return folder
     try:
         with _turn(root, key):
-            cached = find_cached(root, key)
-            if cached is not None:
-                if (problem := _damage(cached)) is None:
-                    return cached.folder  # another process has fetched it meanwhile
-                _set_aside(cached, problem)
+            problem = _damage(root, key)
+            if problem is None:
+                return folder  # another process has fetched it meanwhile
+            if folder.exists():
+                _set_aside(folder, problem)
             return _fetch(key, sources, root)
     except OSError as error:
         raise DownloadError(
@@ -150,18 +150,32 @@ def obtain(key: str, sources: Sequence[Source], root: Path) -> Path:
         ) from error
 
 
-def _damage(cached: CachedModel) -> str | None:
+def _damage(root: Path, key: str) -> str | None:
+    cached = find_cached(root, key)
+    if cached is None:
+        return f"{root / key / MANIFEST} is missing or unreadable"
     try:
         return cached.damage()
     except OSError as error:
         return f"{error.filename} cannot be read ({error.strerror})"
 
 
-def _set_aside(cached: CachedModel, problem: str) -> None:
-    aside = cached.folder.with_name(f"{cached.folder.name}.damaged")
-    _log.warning("%s; setting %s aside as %s and fetching it again", problem, cached.folder, aside.name)
-    shutil.rmtree(aside, ignore_errors=True)
-    cached.folder.rename(aside)
+def _set_aside(folder: Path, problem: str) -> None:
+    """Rename a damaged model. Only what has a manifest is Viska's: anything else is never moved nor deleted."""
+    if not (folder / MANIFEST).is_file():
+        raise DownloadError(
+            f"{folder} exists and is not Viska's; give its path to load it, move it away, or choose another "
+            "download_root (--model_dir) or VISKA_CACHE"
+        )
+    aside = folder.with_name(f"{folder.name}.damaged")
+    _log.warning("%s; setting %s aside as %s and fetching it again", problem, folder, aside.name)
+    _delete_own(aside)
+    folder.rename(aside)
+
+
+def _delete_own(folder: Path) -> None:
+    if (folder / MANIFEST).is_file():
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -223,8 +237,6 @@ def _fetch_from(source: Source, key: str, root: Path) -> Path:
     write_durably(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
     sync_folder(folder)
     target = root / key
-    if target.exists():  # no manifest that can be read: nothing of ours, or the rest of a removal
-        target.rename(incoming / "replaced")
     folder.rename(target)
     sync_folder(root)
     shutil.rmtree(incoming, ignore_errors=True)
@@ -261,11 +273,13 @@ def remove_cached(root: Path, key: str) -> bool:
         with _turn(root, key):
             existed = find_cached(root, key) is not None
             if existed:
-                # The manifest goes first, so that an interrupted removal never looks like a model.
-                (folder / MANIFEST).unlink()
-                shutil.rmtree(folder)
-            for rest in (root / f"{key}.damaged", root / INCOMING / key):
-                shutil.rmtree(rest, ignore_errors=True)
+                # Renamed first, so that an interrupted removal never looks like a model.
+                removed = root / INCOMING / f"{key}.removed"
+                shutil.rmtree(removed, ignore_errors=True)
+                folder.rename(removed)
+                shutil.rmtree(removed)
+            _delete_own(root / f"{key}.damaged")
+            shutil.rmtree(root / INCOMING / key, ignore_errors=True)
             return existed
     except OSError as error:
         raise OutputError(f"{folder} cannot be removed: {error.strerror or error}") from error

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import requests
-import urllib3
 from requests.auth import AuthBase
 from tqdm import tqdm
 
@@ -30,8 +29,6 @@ ATTEMPTS = 4
 PAUSE_SECONDS = 0.5
 CHUNK_BYTES = 1 << 15  # a connection that breaks loses the chunk that had begun
 HEADERS = {"User-Agent": f"viska/{__version__}", "Accept-Encoding": "identity"}
-
-_NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def unreachable(addresses: Iterable[str], seconds: float = REACH_SECONDS) -> Map
 def _probe(address: str, reasons: dict[str, str], seconds: float) -> None:
     try:
         requests.head(address, headers=HEADERS, timeout=seconds, allow_redirects=False).close()
-    except _NETWORK_ERRORS as error:
+    except requests.RequestException as error:
         reasons[address] = describe(error)
     else:
         reasons[address] = ""
@@ -88,7 +85,7 @@ def get_json(url: str, auth: AuthBase | None = None) -> dict[str, object]:
         with requests.get(url, headers=HEADERS, auth=auth, timeout=(REACH_SECONDS, READ_SECONDS)) as response:
             check_status(response)
             value = response.json()
-    except _NETWORK_ERRORS as error:
+    except requests.RequestException as error:
         raise SourceError(describe(error)) from error
     if not isinstance(value, dict):
         raise SourceError(f"{url} did not answer with a JSON object")
@@ -105,7 +102,8 @@ def check_status(response: requests.Response) -> None:
     }
     if response.status_code >= 400:
         hint = advice.get(response.status_code, response.reason or "no reason given")
-        raise SourceError(f"HTTP status {response.status_code} for {response.url} ({hint})")
+        address = response.url.partition("?")[0]  # what follows may be a signature
+        raise SourceError(f"HTTP status {response.status_code} for {address} ({hint})")
 
 
 def download(file: RemoteFile, folder: Path, auth: AuthBase | None = None) -> Path:
@@ -154,7 +152,7 @@ def _receive(file: RemoteFile, partial: Path, auth: AuthBase | None) -> None:
         try:
             _request(file, partial, auth)
             return
-        except (_Retry, *_NETWORK_ERRORS) as error:
+        except (_Retry, requests.RequestException) as error:
             reason = describe(error)
         # A line that breaks now and then but brings something each time is not given up.
         failures = 1 if _size(partial) > before else failures + 1

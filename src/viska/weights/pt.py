@@ -39,9 +39,9 @@ def read_pt(path: Path, *, in_memory: bool = False) -> Checkpoint:
 
 def _is_plain_zip(file: BinaryIO, path: Path) -> bool:
     """Whether this is torch's zip format; its members must be stored as they are, never compressed."""
-    if not zipfile.is_zipfile(file):
-        return False
     try:
+        if not zipfile.is_zipfile(file):
+            return False
         with zipfile.ZipFile(file) as archive:
             packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:

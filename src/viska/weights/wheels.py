@@ -27,7 +27,7 @@ PipDownload = Callable[[Sequence[str], Path], None]
 def pip_download(requirements: Sequence[str], folder: Path) -> None:
     """Let pip put the wheels of `requirements` into `folder`. Raises SourceError with what pip said."""
     by_hand = f"pip download --no-deps {' '.join(requirements)}"
-    if importlib.util.find_spec("pip") is None:
+    if not sys.executable or importlib.util.find_spec("pip") is None:
         raise SourceError(
             "this Python has no pip; install it (python -m ensurepip, or uv pip install pip), or run elsewhere: "
             f"{by_hand}, and give its folder to pip as PIP_FIND_LINKS"
@@ -37,10 +37,18 @@ def pip_download(requirements: Sequence[str], folder: Path) -> None:
     command += ["--disable-pip-version-check", "--retries", "1", "-d", str(folder), *requirements]
     shown = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else subprocess.DEVNULL
     _log.info("fetching %s through pip", " and ".join(requirements))
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE, check=False)
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=shown, stderr=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise SourceError(f"pip cannot be run ({error.strerror}); run elsewhere: {by_hand}") from error
     if result.returncode:
-        lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise SourceError(f"pip failed ({lines[-1]}); to see all of it: {by_hand}")
+        raise SourceError(f"pip failed ({_complaint(result.stderr)}); to see all of it: {by_hand}")
+
+
+def _complaint(stderr: bytes) -> str:
+    """The last line of what pip said that is an error, else its last line."""
+    lines = stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
 
 
 @dataclass(frozen=True)

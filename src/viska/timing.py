@@ -1,0 +1,175 @@
+"""When each word was said: the decoder's attention to the audio, and a path through it.
+
+Some heads of the cross-attention follow the speech. Their weights over time, token by token, make a matrix; dynamic
+time warping finds the likeliest monotone path through it, and where the path steps to the next token, that token
+begins. `find_alignment` does this for the text of one window; `merge_punctuations` puts marks to the words they belong
+to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from viska.audio import TOKENS_PER_SECOND
+from viska.decoding.language import is_audio_features
+from viska.model import Whisper
+from viska.tokenizer import Tokenizer
+
+_DIAGONAL, _UP, _LEFT = 0, 1, 2
+"""Where the cheapest path into a cell comes from: both before, the row before, the column before."""
+
+
+@dataclass
+class WordTiming:
+    """A word, its tokens, and when it was said: seconds from the start of the window."""
+
+    word: str
+    tokens: list[int]
+    start: float
+    end: float
+    probability: float
+
+
+def median_filter(x: Tensor, filter_width: int) -> Tensor:
+    """The median of each value of the last axis and its neighbours, `filter_width` (odd) in all; edges are reflected.
+
+    An axis that is too short to be reflected comes back as it is. Raises ValueError for an even width.
+    """
+    if filter_width < 1 or filter_width % 2 == 0:
+        raise ValueError(f"filter_width is {filter_width}; it must be an odd number above 0")
+    reach = filter_width // 2
+    if x.shape[-1] <= reach:
+        return x
+    flat = F.pad(x.reshape(-1, 1, x.shape[-1]), (reach, reach), mode="reflect")  # (rows, 1, n + 2 reach)
+    windows = flat.unfold(-1, filter_width, 1)  # (rows, 1, n, width)
+    return windows.sort(dim=-1).values[..., reach].reshape(x.shape)
+
+
+def dtw(x: Tensor | NDArray[np.floating]) -> NDArray[np.int64]:
+    """The cheapest monotone path through a cost matrix (N, M): (2, length), the row and the column of each step.
+
+    Of equal ways a step to the next column is preferred, then one to the next row, as openai/whisper does on a CPU.
+    """
+    cost = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float64)
+    return backtrace(_trace(cost))
+
+
+def _trace(cost: NDArray[np.float64]) -> NDArray[np.int8]:
+    """For each cell of (N + 1, M + 1) where its cheapest path comes from.
+
+    Cells of one anti-diagonal depend on the two before it alone, so that each is one step of vector arithmetic. Indices
+    along an anti-diagonal are rows.
+    """
+    n, m = cost.shape
+    trace = np.full((n + 1, m + 1), _LEFT, dtype=np.int8)
+    before = np.full(n + 1, np.inf)  # anti-diagonal d - 2
+    before[0] = 0.0
+    last = np.full(n + 1, np.inf)  # anti-diagonal d - 1
+    for d in range(2, n + m + 1):
+        rows = np.arange(max(1, d - m), min(n, d - 1) + 1)
+        diagonal, up, left = before[rows - 1], last[rows - 1], last[rows]
+        is_diagonal = (diagonal < up) & (diagonal < left)
+        is_up = (up < diagonal) & (up < left)
+        cheapest = np.where(is_diagonal, diagonal, np.where(is_up, up, left))
+        trace[rows, d - rows] = np.where(is_diagonal, _DIAGONAL, np.where(is_up, _UP, _LEFT))
+        here = np.full(n + 1, np.inf)
+        here[rows] = cost[rows - 1, d - rows - 1] + cheapest
+        before, last = last, here
+    return trace
+
+
+def backtrace(trace: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The path (2, length) that a trace (N + 1, M + 1) of 0 diagonal, 1 up, 2 left describes, from its start on."""
+    i, j = trace.shape[0] - 1, trace.shape[1] - 1
+    path = []
+    while i > 0 or j > 0:
+        path.append((i - 1, j - 1))
+        step = _LEFT if i == 0 else _UP if j == 0 else trace[i, j]
+        i -= step != _LEFT
+        j -= step != _UP
+    return np.array(path[::-1], dtype=np.int64).reshape(-1, 2).T
+
+
+def find_alignment(
+    model: Whisper,
+    tokenizer: Tokenizer,
+    text_tokens: Sequence[int],
+    mel: Tensor,
+    num_frames: int,
+    *,
+    medfilt_width: int = 7,
+    qk_scale: float = 1.0,
+) -> list[WordTiming]:
+    """The words of `text_tokens` (no timestamps) with their times in a window.
+
+    `mel` is the window's log-mel (n_mels, 3000) or its audio features (n_audio_ctx, D), which saves encoding it again;
+    `num_frames` how many of its mel frames are sound. One pass of the decoder over the known text.
+    """
+    if not text_tokens:
+        return []
+    start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+    tokens = torch.tensor([[*start, *text_tokens, tokenizer.eot]], device=model.device)  # (1, T)
+    weights_dtype = next(model.parameters()).dtype
+    with torch.no_grad():
+        features = mel[None].to(model.device, weights_dtype)
+        if not is_audio_features(model, mel):
+            features = model.embed_audio(features)  # (1, S, D)
+        logits, scores = model.decoder(tokens, features, need_weights=True)
+    attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_heads.indices().T.tolist()])
+    matrix = alignment_matrix(attention * qk_scale, num_frames, medfilt_width)  # (T, S')
+    # A token is heard where the decoder, at the position before it, decides for it.
+    begin = len(start) - 1
+    rows, columns = dtw(-matrix[begin:-1])
+    token_times = columns[np.diff(rows, prepend=-1) > 0] / TOKENS_PER_SECOND
+
+    probabilities = logits[0, begin:-2, : tokenizer.eot].softmax(dim=-1)  # (text, eot)
+    said = probabilities[torch.arange(len(text_tokens)), list(text_tokens)].double().cpu().numpy()
+    words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
+    bounds = np.cumsum([0, *map(len, word_tokens[:-1])])
+    return [
+        WordTiming(word, own, float(token_times[first]), float(token_times[end]), float(said[first:end].mean()))
+        for word, own, (first, end) in zip(words, word_tokens, pairwise(bounds), strict=False)
+    ]
+
+
+def alignment_matrix(scores: Tensor, num_frames: int, medfilt_width: int) -> Tensor:
+    """Attention scores (heads, T, S) before the softmax -> how much each token attends to each position, (T, S').
+
+    Softmax over the positions that are sound, then each position against the mean of all tokens, so that what every
+    token attends to does not count; smoothed over time; the mean of the heads.
+    """
+    weights = scores[..., : num_frames // 2].softmax(dim=-1)
+    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, correction=0)
+    return median_filter((weights - mean) / std, medfilt_width).mean(dim=0)
+
+
+def merge_punctuations(alignment: list[WordTiming], prepended: str, appended: str) -> None:
+    """Put opening marks to the word behind them and closing ones to the word before; what is left there is empty."""
+    behind = len(alignment) - 1
+    for i in range(len(alignment) - 2, -1, -1):
+        mark, word = alignment[i], alignment[behind]
+        if mark.word.startswith(" ") and mark.word.strip() in prepended:
+            _move(mark, word, in_front=True)
+        else:
+            behind = i
+    before = 0
+    for i in range(1, len(alignment)):
+        word, mark = alignment[before], alignment[i]
+        if not word.word.endswith(" ") and mark.word in appended:
+            _move(mark, word, in_front=False)
+        else:
+            before = i
+
+
+def _move(mark: WordTiming, word: WordTiming, *, in_front: bool) -> None:
+    if in_front:
+        word.word, word.tokens = mark.word + word.word, mark.tokens + word.tokens
+    else:
+        word.word, word.tokens = word.word + mark.word, word.tokens + mark.tokens
+    mark.word, mark.tokens = "", []
