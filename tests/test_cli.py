@@ -10,9 +10,12 @@ import pytest
 
 import viska
 from viska.cli import main
-from viska.cli.main import ladder, output_names
+from viska.cli.inputs import expand, output_names
 from viska.cli.parser import transcribe_parser, with_underscores
-from viska.errors import OutputError
+from viska.cli.run import ladder, options_of
+from viska.errors import AudioError, OutputError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -78,9 +81,45 @@ def test_inputs_that_share_a_stem_do_not_overwrite_each_other():
     ]
 
 
+def test_folders_and_patterns_become_files(tmp_path):
+    for name in ("b.mp3", "a.WAV", "notes.txt", "sub"):
+        (tmp_path / name).mkdir() if name == "sub" else (tmp_path / name).touch()
+    (tmp_path / "sub" / "c.ogg").touch()
+    found = [Path(name).relative_to(tmp_path) for name in expand([str(tmp_path)])]
+    assert found == [Path("a.WAV"), Path("b.mp3")]
+    assert [Path(name).name for name in expand([str(tmp_path / "*.mp3"), str(tmp_path / "**" / "*.ogg")])] == [
+        "b.mp3",
+        "c.ogg",
+    ]
+    assert expand(["-", "missing.wav", str(tmp_path / "notes.txt")]) == [
+        "-",
+        "missing.wav",
+        str(tmp_path / "notes.txt"),
+    ]
+    for nothing in (str(tmp_path / "*.flac"), str(ROOT / "docs")):
+        with pytest.raises(AudioError, match=r"no file matches|has no sound or video"):
+            expand([nothing])
+
+
+def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys):
+    missing = str(tmp_path / "missing.wav")
+    assert (
+        main([missing, recording, "--json", "-f", "txt", "-o", str(tmp_path), "--word_timestamps", "True", *FAST]) == 3
+    )
+    error, *segments, transcript = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (error["type"], error["audio"], error["exit_status"]) == ("error", missing, 3)
+    assert "does not exist" in error["message"]
+    assert {segment["type"] for segment in segments} == {"segment"}
+    assert segments[0]["words"][0]["word"] == " And"
+    assert (transcript["type"], transcript["language"]) == ("transcript", "en")
+    assert transcript["files"] == [str(tmp_path / "sense_and_sensibility_0870.txt")]
+    assert transcript["text"] == "".join(segment["text"] for segment in segments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["--hallucination_silence_threshold", "2"], 2, "give word_timestamps too"),
         (["--language", "Elvish"], 2, "Elvish"),
         (["--patience", "2", "--beam_size", "None"], 2, "patience belongs to beam search"),
         (["--temperature", "-1"], 2, "temperature is -1.0"),
@@ -172,8 +211,6 @@ def test_flags_have_the_defaults_of_the_whisper_command():
 
 
 def test_every_flag_reaches_the_options():
-    from viska.cli.main import options_of
-
     text = "a.wav --task translate --language fr --temperature 0.4 --best_of 3 --beam_size 2 --length_penalty 0.5 "
     text += "--suppress_tokens 5,6 --initial_prompt Hi --carry_initial_prompt True --condition_on_previous_text False "
     text += "--fp16 False --seed 7 --temperature_increment_on_fallback 0.3 --compression_ratio_threshold None "

@@ -54,7 +54,8 @@ def median_filter(x: Tensor, filter_width: int) -> Tensor:
 def dtw(x: Tensor | NDArray[np.floating]) -> NDArray[np.int64]:
     """The cheapest monotone path through a cost matrix (N, M): (2, length), the row and the column of each step.
 
-    Of equal ways a step to the next column is preferred, then one to the next row, as openai/whisper does on a CPU.
+    Where the two cheapest ways into a cell cost the same, the step along the row is taken, even if it costs more: this
+    is what openai/whisper does on a CPU, and real weights hardly ever tie.
     """
     cost = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float64)
     return backtrace(_trace(cost))

@@ -24,6 +24,10 @@ Flags may be written with hyphens too, as in --beam-size.
 """
 
 
+PREPENDED = "\"'“¿([{-"
+APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  # full-width marks
+
+
 def transcribe_parser() -> argparse.ArgumentParser:
     """The parser of `viska AUDIO...`."""
     parser = argparse.ArgumentParser(
@@ -32,7 +36,9 @@ def transcribe_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="audio or video files; - is standard input")
+    parser.add_argument(
+        "audio", nargs="+", metavar="AUDIO", help="sound or video files, folders of them, patterns; - is standard input"
+    )
     parser.add_argument("--version", action="version", version=f"viska {__version__}")
     _add_model_flags(parser.add_argument_group("model"))
     _add_output_flags(parser.add_argument_group("output"))
@@ -53,6 +59,7 @@ def _add_output_flags(group: Any) -> None:
     _flag(group, "--output_dir", "-o", default=".", help="where to write (default: the current folder)")
     _flag(group, "--output_format", "-f", default="all", choices=[*FORMATS, "all"], help="(default: all)")
     _flag(group, "--verbose", type=boolean, default=True, help="print the text as it comes (default: True)")
+    group.add_argument("--json", action="store_true", help="print JSON lines for scripts instead")
 
 
 def _add_decoding_flags(group: Any) -> None:
@@ -81,6 +88,10 @@ def _add_long_form_flags(group: Any) -> None:
         group, "--no_speech_threshold", type=optional(float), default=0.6, help="above: may be skipped (default: 0.6)"
     )
     _flag(group, "--clip_timestamps", default="0", help="start,end,start,... in seconds: the parts to transcribe")
+    _flag(group, "--word_timestamps", type=boolean, default=False, help="tell when each word was said (default: False)")
+    _flag(group, "--prepend_punctuations", default=PREPENDED, help="marks that belong to the word behind them")
+    _flag(group, "--append_punctuations", default=APPENDED, help="marks that belong to the word before them")
+    _flag(group, "--hallucination_silence_threshold", type=optional(float), help="seconds of silence around odd text")
     _flag(group, "--compat", type=optional(str), help="openai: the behaviour of openai/whisper to the token")
 
 

@@ -1,0 +1,134 @@
+"""`viska AUDIO...`: each input to a transcript and its files; goes on after one that fails."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from viska.cli.inputs import expand, output_names
+from viska.cli.show import Show, ShowJson, ShowLines
+from viska.errors import AudioError, ModelError, OptionError, OutputError, ViskaError
+
+if TYPE_CHECKING:
+    from viska.model import Whisper
+    from viska.transcription import TranscribeOptions, Transcription
+
+ELSEWHERE = {"audio", "model", "model_dir", "device", "compute_type", "threads"}
+ELSEWHERE |= {"output_dir", "output_format", "verbose", "json"}
+"""Flags that say where from, where to and how fast, and not how to transcribe."""
+
+
+def run_transcribe(flags: argparse.Namespace) -> int:
+    """Transcribe each input and write its transcript; the status is that of the first error, else 0."""
+    # Heavy, and not needed for --help or a wrong flag.
+    import torch
+
+    options = options_of(flags)
+    show = ShowJson() if flags.json else ShowLines() if flags.verbose else Show()
+    check_writable(Path(flags.output_dir))
+    if flags.threads > 0:
+        torch.set_num_threads(flags.threads)
+    status, inputs = expand_all(flags.audio, show)
+    model = LazyModel(flags)
+    for audio, name in zip(inputs, output_names(inputs), strict=True):
+        try:
+            transcribe_one(audio, name, model, options, show, flags)
+        except ViskaError as error:
+            show.failed(audio, error)
+            status = status or error.exit_code
+            if model.failed:
+                break  # it will not come for the next input either
+    return status
+
+
+def expand_all(names: Sequence[str], show: Show) -> tuple[int, list[str]]:
+    """The single inputs behind these names, and the status of the first name that gives none, else 0."""
+    status, inputs = 0, list[str]()
+    for name in names:
+        try:
+            inputs += expand([name])
+        except AudioError as error:
+            show.failed(name, error)
+            status = status or error.exit_code
+    return status, inputs
+
+
+class LazyModel:
+    """The model, loaded when the first input is there: it may take long to come, and a wrong path is told at once."""
+
+    def __init__(self, flags: argparse.Namespace) -> None:
+        self.flags = flags
+        self.failed = False
+        self._model: Whisper | None = None
+
+    def get(self) -> "Whisper":
+        """The model. Raises ModelError or OptionError where it cannot be had."""
+        from viska.weights import load_model
+
+        if self._model is None:
+            flags = self.flags
+            try:
+                self._model = load_model(flags.model, flags.device, flags.model_dir, compute_type=flags.compute_type)
+            except (ModelError, OptionError):
+                self.failed = True
+                raise
+        return self._model
+
+
+def options_of(flags: argparse.Namespace) -> "TranscribeOptions":
+    """The flags as options. Raises OptionError for what is not accepted."""
+    from viska.transcription import transcribe_options
+
+    keywords = {name: value for name, value in vars(flags).items() if name not in ELSEWHERE}
+    step = keywords.pop("temperature_increment_on_fallback")
+    keywords["temperature"] = ladder(keywords["temperature"], step)
+    return transcribe_options(keywords)
+
+
+def ladder(temperature: float, step: float | None) -> tuple[float, ...]:
+    """From a first temperature up to 1, in these steps; None or 0 makes it the only one."""
+    if not step or step < 0:
+        return (temperature,)
+    n_steps = int((1 - temperature) / step + 1e-6)
+    return tuple(round(temperature + i * step, 6) for i in range(n_steps + 1)) or (temperature,)
+
+
+def transcribe_one(
+    audio: str, name: Path, model: LazyModel, options: "TranscribeOptions", show: Show, flags: argparse.Namespace
+) -> None:
+    """Transcribe one input, showing what comes, and write its files."""
+    from viska.audio import load_audio
+    from viska.formats import write
+    from viska.transcription import Transcription
+
+    samples = load_audio(audio)
+    job = Transcription(model.get(), samples, options)
+    follow(job, audio, show)
+    transcript = job.transcript()
+    try:
+        files = write(transcript, name, flags.output_dir, flags.output_format)
+    except OutputError:
+        show.unwritten(audio, transcript)
+        raise
+    show.done(audio, transcript, files)
+
+
+def follow(job: "Transcription", audio: str, show: Show) -> None:
+    """Work through a recording, showing each segment and how far it is."""
+    bar: Any
+    with show.progress(job) as bar:
+        for segment in job:
+            show.segment(audio, segment)
+            bar.update(job.position_s - bar.n)
+        bar.update(job.position_s - bar.n)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError where the results could not be written, before the work is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the output folder {folder}: {error.strerror}; choose another one") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder {folder} cannot be written to; choose another one with --output_dir")

@@ -1,0 +1,84 @@
+"""What the command line shows while it works: lines to read, JSON lines for scripts, or a progress bar alone."""
+
+# ruff: noqa: ARG002  # what one way of showing has no use for, another has
+
+import json
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from viska.errors import ViskaError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from viska.result import Segment, Transcript
+    from viska.transcription import Transcription
+
+
+class Show:
+    """Nothing but a progress bar, on a terminal."""
+
+    def progress(self, job: "Transcription") -> "AbstractContextManager[tqdm[Any]]":
+        """A bar on standard error."""
+        from viska.transcription.pipeline import progress_bar
+
+        return progress_bar(job, show=True)
+
+    def segment(self, audio: str, segment: "Segment") -> None:
+        """A segment was decided."""
+
+    def done(self, audio: str, transcript: "Transcript", files: list[Path]) -> None:
+        """An input was transcribed, and its files written."""
+
+    def unwritten(self, audio: str, transcript: "Transcript") -> None:
+        """An input was transcribed, but its files could not be written: the text must not be lost."""
+        print(transcript.text)
+
+    def failed(self, audio: str, error: ViskaError) -> None:
+        """An input could not be transcribed or written."""
+        print(f"viska: error: {error}", file=sys.stderr)
+
+
+class ShowLines(Show):
+    """Each segment as a line with its times; no progress bar between the lines of a terminal."""
+
+    def progress(self, job: "Transcription") -> "AbstractContextManager[tqdm[Any]]":
+        """A bar on standard error where the lines go somewhere else."""
+        from viska.transcription.pipeline import progress_bar
+
+        return progress_bar(job, show=not sys.stdout.isatty())
+
+    def segment(self, audio: str, segment: "Segment") -> None:
+        """Print the segment."""
+        from viska.transcription.pipeline import segment_line
+
+        print(segment_line(segment), flush=True)
+
+    def unwritten(self, audio: str, transcript: "Transcript") -> None:
+        """The text is on the screen already."""
+
+
+class ShowJson(Show):
+    """One JSON object a line: {"type": "segment" | "transcript" | "error", "audio": ..., ...}."""
+
+    def segment(self, audio: str, segment: "Segment") -> None:
+        """A line of type segment, with what the result has."""
+        self._line("segment", audio, **segment.to_dict())
+
+    def done(self, audio: str, transcript: "Transcript", files: list[Path]) -> None:
+        """A line of type transcript, with language, text and the files written."""
+        self._line("transcript", audio, language=transcript.language, text=transcript.text, files=list(map(str, files)))
+
+    def unwritten(self, audio: str, transcript: "Transcript") -> None:
+        """A line of type transcript, without files."""
+        self.done(audio, transcript, [])
+
+    def failed(self, audio: str, error: ViskaError) -> None:
+        """A line of type error, with message and exit status; the message goes to standard error too."""
+        self._line("error", audio, message=str(error), exit_status=error.exit_code)
+        super().failed(audio, error)
+
+    def _line(self, kind: str, audio: str, **facts: Any) -> None:
+        print(json.dumps({"type": kind, "audio": audio, **facts}), flush=True)
