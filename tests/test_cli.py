@@ -60,6 +60,17 @@ def test_one_format_and_silence(loaded, recording, tmp_path, capsys):
     assert [path.suffix for path in tmp_path.iterdir()] == [".srt"]
 
 
+def test_subtitles_are_laid_out_as_asked(loaded, recording, tmp_path):
+    words = ["--word_timestamps", "True", "-f", "srt"]
+    assert main([recording, *words, "--max_words_per_line", "3", "-o", str(tmp_path / "a"), *FAST]) == 0
+    lines = (tmp_path / "a" / "sense_and_sensibility_0870.srt").read_text().splitlines()
+    assert lines[2] == "And Mr. John"
+    assert main([recording, *words, "--preset", "shorts", "-o", str(tmp_path / "b"), *FAST]) == 0
+    cues = (tmp_path / "b" / "sense_and_sensibility_0870.srt").read_text().strip().split("\n\n")
+    assert len(cues) > 5
+    assert all(len(cue.splitlines()[2].split()) <= 3 for cue in cues)
+
+
 def test_a_bad_input_does_not_keep_the_others_from_being_transcribed(loaded, recording, tmp_path, capsys):
     missing, broken = tmp_path / "missing.wav", tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all")
@@ -120,6 +131,8 @@ def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys)
     ("arguments", "status", "message"),
     [
         (["--hallucination_silence_threshold", "2"], 2, "give word_timestamps too"),
+        (["--max_line_width", "40"], 2, "needs the times of words: give --word_timestamps True too"),
+        (["--preset", "tv", "--max_line_width", "40"], 2, "--preset lays subtitles out by itself"),
         (["--language", "Elvish"], 2, "Elvish"),
         (["--patience", "2", "--beam_size", "None"], 2, "patience belongs to beam search"),
         (["--temperature", "-1"], 2, "temperature is -1.0"),

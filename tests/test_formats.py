@@ -13,31 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from made_up_transcripts import make_transcript
 from viska.errors import OptionError, OutputError
 from viska.formats import FORMATS, format_timestamp, to_json, to_srt, to_tsv, to_txt, to_vtt, write
-from viska.result import Segment, Transcript, Word
-
-
-def make_segment(number, start, end, text, words=None):
-    return Segment(
-        id=number,
-        seek=0,
-        start=start,
-        end=end,
-        text=text,
-        tokens=(50364, 15947, 50414),
-        temperature=0.0,
-        avg_logprob=-0.25,
-        compression_ratio=1.2,
-        no_speech_prob=0.01,
-        words=words,
-    )
-
-
-def make_transcript(*rows, language="en"):
-    segments = tuple(make_segment(number, *row) for number, row in enumerate(rows))
-    return Transcript("".join(segment.text for segment in segments), segments, language)
-
+from viska.result import Word
 
 EMPTY = make_transcript()
 TALK = make_transcript(
@@ -182,8 +161,7 @@ def test_srt_reads_back(rows):
         assert head == str(number)
         stamps = [parse_timestamp(stamp.replace(",", ".")) for stamp in times_line.split(" --> ")]
         assert stamps == [round(start * 1000), round(end * 1000)]
-        assert body == text.replace("-->", "->")
-        assert "-->" not in body or "--->" in text
+        assert body == re.sub("-{2,}>", "->", text)
 
 
 @given(rows)
@@ -247,9 +225,9 @@ def test_a_name_as_long_as_the_file_system_allows(tmp_path):
     assert path.name == f"{stem}.srt"
 
 
-@pytest.mark.parametrize("name", ["ass", "SRT", "", "txt,srt"])
+@pytest.mark.parametrize("name", ["doc", "SRT", "", "txt,srt"])
 def test_unknown_format(tmp_path, name):
-    with pytest.raises(OptionError, match=f"{name!r}: give one of txt, vtt, srt, tsv, json, all"):
+    with pytest.raises(OptionError, match=f"{name!r}: give one of txt, vtt, srt, tsv, json, lrc, ass, all"):
         write(TALK, "talk.wav", tmp_path / "new", name)
     assert not (tmp_path / "new").exists()
 
@@ -364,7 +342,7 @@ def test_independent_of_the_locale(tmp_path):
     command = [sys.executable, "-c", program, json.dumps(TALK.to_dict()), str(tmp_path)]
     subprocess.run(command, env=variables, check=True)
     assert {path.suffix[1:]: path.read_bytes().decode("utf-8") for path in tmp_path.iterdir()} == {
-        name: to_format(TALK) for name, to_format in FORMATS.items()
+        name: FORMATS[name](TALK) for name in ("txt", "vtt", "srt", "tsv", "json")
     }
 
 
@@ -386,7 +364,8 @@ def test_same_bytes_as_openai_whisper(tmp_path):
     python = os.environ.get("VISKA_ORACLE_PYTHON")
     if not python:
         pytest.skip("VISKA_ORACLE_PYTHON is not set: give a Python that has openai-whisper==20250625")
-    transcripts = [EMPTY, TALK, *made_up_transcripts()]
+    # Of longer arrows openai/whisper leaves one that breaks the file.
+    transcripts = [transcript for transcript in [EMPTY, TALK, *made_up_transcripts()] if "--->" not in transcript.text]
     asked = []
     for number, transcript in enumerate(transcripts):
         (tmp_path / f"theirs{number}").mkdir()

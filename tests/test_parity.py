@@ -15,7 +15,7 @@ from benchmarks.parity.ours import Ours  # noqa: E402
 
 EXPECTED = Path(__file__).parent / "expected"
 MODELS = {"tiny.en": "tiny_en", "base": "base"}
-SETTINGS = (*expectations.ON_ALL, *expectations.ON_FOUR, *expectations.ON_TWO)
+SETTINGS = (*expectations.ON_ALL, *expectations.ON_FOUR, *expectations.ON_TWO, *expectations.ON_ONE)
 
 
 @pytest.fixture(scope="module")

@@ -207,6 +207,12 @@ class TestRun:
         assert report.summary()["not_compared"] == 1
         assert not report.passed
 
+    def test_a_run_that_was_cut_short_is_no_proof(self, arrays):
+        report = compared(arrays, [WINDOW], rival.Answer([WINDOW]))
+        report.interrupted = True
+        assert not report.passed
+        assert report.summary()["interrupted"] is True
+
     def test_one_failure_among_many_fails_the_run(self, arrays):
         report = Report()
         report.add("base", "greedy", "x", compare.Verdict("equal"))

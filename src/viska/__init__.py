@@ -13,7 +13,9 @@ from viska.version import __version__
 if TYPE_CHECKING:
     from viska.audio import load_audio, log_mel_spectrogram, pad_or_trim
     from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
+    from viska.drop_in import install_as_whisper
     from viska.errors import ViskaError
+    from viska.faster_whisper import WhisperModel
     from viska.model import ModelDimensions, Whisper
     from viska.result import Segment, Transcript, Word
     from viska.transcription import transcribe
@@ -27,11 +29,13 @@ __all__ = [
     "Transcript",
     "ViskaError",
     "Whisper",
+    "WhisperModel",
     "Word",
     "__version__",
     "available_models",
     "decode",
     "detect_language",
+    "install_as_whisper",
     "load_audio",
     "load_model",
     "log_mel_spectrogram",
@@ -48,17 +52,20 @@ _HOME = {
     "Transcript": "viska.result",
     "ViskaError": "viska.errors",
     "Whisper": "viska.model",
+    "WhisperModel": "viska.faster_whisper",
     "Word": "viska.result",
     "available_models": "viska.weights",
     "decode": "viska.decoding",
     "detect_language": "viska.decoding",
+    "install_as_whisper": "viska.drop_in",
     "load_audio": "viska.audio",
     "load_model": "viska.weights",
     "log_mel_spectrogram": "viska.audio",
     "pad_or_trim": "viska.audio",
     "transcribe": "viska.transcribe",
 }
-_SUBMODULES = {"audio", "decoding", "errors", "formats", "languages", "model", "result", "tokenizer", "weights"}
+_SUBMODULES = {"audio", "decoding", "errors", "formats", "languages", "model", "normalizers", "result", "timing"}
+_SUBMODULES |= {"tokenizer", "utils", "weights"}
 
 
 def __getattr__(name: str) -> Any:

@@ -52,15 +52,25 @@ class Word(DictView):
 
 
 @dataclass(frozen=True, slots=True, eq=True)
+class TokenAlternative(DictView):
+    """A token that could stand at a place: `id`, `text` (the name of a control or timestamp), log-probability."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, eq=True)
 class Segment(DictView):
     """A stretch of speech with its text.
 
     `start` and `end` are seconds; `seek` is the mel frame (10 ms) at which its window began; `tokens` include the
     timestamp tokens. `temperature`, `avg_logprob`, `compression_ratio` and `no_speech_prob` are those of the window and
-    shared by all its segments.
+    shared by all its segments. What was not asked for is None: `words`; the `language` (a code), which a recording with
+    several of them has per window; and for each token its log-probability and the likeliest tokens in its place.
     """
 
-    _absent_when_none = ("words",)
+    _absent_when_none = ("words", "language", "token_logprobs", "top_logprobs")
 
     id: int
     seek: int
@@ -73,6 +83,9 @@ class Segment(DictView):
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    language: str | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    top_logprobs: tuple[tuple[TokenAlternative, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=True)

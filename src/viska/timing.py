@@ -8,7 +8,8 @@ to.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from viska.audio import TOKENS_PER_SECOND
+from viska.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from viska.decoding.language import is_audio_features
 from viska.model import Whisper
+from viska.result import Segment
 from viska.tokenizer import Tokenizer
 
 _DIAGONAL, _UP, _LEFT = 0, 1, 2
@@ -59,6 +61,16 @@ def dtw(x: Tensor | NDArray[np.floating]) -> NDArray[np.int64]:
     """
     cost = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float64)
     return backtrace(_trace(cost))
+
+
+def dtw_cpu(x: NDArray[np.floating]) -> NDArray[np.int64]:
+    """`dtw` by the name that openai/whisper has for it on a CPU."""
+    return dtw(x)
+
+
+def dtw_cuda(x: Tensor, BLOCK_SIZE: int = 1024) -> NDArray[np.int64]:  # noqa: ARG001
+    """`dtw` by the name that openai/whisper has for it on a GPU; the result here is that of a CPU, ties included."""
+    return dtw(x)
 
 
 def _trace(cost: NDArray[np.float64]) -> NDArray[np.int8]:
@@ -174,3 +186,48 @@ def _move(mark: WordTiming, word: WordTiming, *, in_front: bool) -> None:
     else:
         word.word, word.tokens = word.word + mark.word, word.tokens + mark.tokens
     mark.word, mark.tokens = "", []
+
+
+def add_word_timestamps(
+    *,
+    segments: list[dict[str, Any]],
+    model: Whisper,
+    tokenizer: Tokenizer,
+    mel: Tensor,
+    num_frames: int,
+    prepend_punctuations: str = "\"'“¿([{-",
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、",  # noqa: RUF001  # full-width marks
+    last_speech_timestamp: float,
+    **alignment: Any,
+) -> None:
+    """Give the segments of one window, dicts as in openai/whisper's results, their "words", and the times these give.
+
+    Of each segment "seek", "start", "end" and "tokens" are read; "start", "end" and "words" are written.
+    `last_speech_timestamp` is where the last word before the window ended, in seconds; `mel`, `num_frames` and the
+    other keywords are those of `find_alignment`.
+    """
+    from viska.transcription.splitter import text_tokens
+    from viska.transcription.words import pace_of, place_words, shorten_at_sentence_ends
+
+    if not segments:
+        return
+    own_tokens = [text_tokens(segment["tokens"], tokenizer) for segment in segments]
+    found = find_alignment(model, tokenizer, list(chain.from_iterable(own_tokens)), mel, num_frames, **alignment)
+    pace = pace_of(found)
+    if pace is not None:
+        shorten_at_sentence_ends(found, pace)
+    merge_punctuations(found, prepend_punctuations, append_punctuations)
+    times = {"offset_s": segments[0]["seek"] / FRAMES_PER_SECOND, "last_speech_s": last_speech_timestamp}
+    n_tokens = [len(tokens) for tokens in own_tokens]
+    for segment, placed in zip(segments, place_words(_timed(segments), n_tokens, found, pace, **times), strict=True):
+        words = [word.to_dict() for word in placed.words or ()]
+        segment.update(start=placed.start, end=placed.end, words=words)
+
+
+def _timed(segments: Sequence[dict[str, Any]]) -> list[Segment]:
+    """Segments with their times alone."""
+    unknown: dict[str, Any] = dict.fromkeys(("temperature", "avg_logprob", "compression_ratio", "no_speech_prob"), 0.0)
+    return [
+        Segment(i, segment["seek"], segment["start"], segment["end"], text="", tokens=(), **unknown)
+        for i, segment in enumerate(segments)
+    ]

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from viska.formats import FORMATS
+from viska.formats import FORMATS, PRESETS
 from viska.version import __version__
 
 EXIT_CODES = """\
@@ -59,6 +59,13 @@ def _add_output_flags(group: Any) -> None:
     _flag(group, "--output_dir", "-o", default=".", help="where to write (default: the current folder)")
     _flag(group, "--output_format", "-f", default="all", choices=[*FORMATS, "all"], help="(default: all)")
     _flag(group, "--verbose", type=boolean, default=True, help="print the text as it comes (default: True)")
+    _flag(
+        group, "--highlight_words", type=boolean, default=False, help="underline each word of srt and vtt as it is said"
+    )
+    _flag(group, "--max_line_width", type=optional(int), help="characters a line of srt and vtt")
+    _flag(group, "--max_line_count", type=optional(int), help="lines a cue of srt and vtt; needs --max_line_width")
+    _flag(group, "--max_words_per_line", type=optional(int), help="words a line of srt and vtt")
+    _flag(group, "--preset", choices=sorted(PRESETS), help="readable subtitles, in place of the four flags before")
     group.add_argument("--json", action="store_true", help="print JSON lines for scripts instead")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from viska.cli.show import Show, ShowJson, ShowLines
 from viska.errors import AudioError, ModelError, OptionError, OutputError, ViskaError
 
 if TYPE_CHECKING:
+    from viska.formats import LineOptions, Preset
     from viska.model import Whisper
+    from viska.result import Transcript
     from viska.transcription import TranscribeOptions, Transcription
 
 ELSEWHERE = {"audio", "model", "model_dir", "device", "compute_type", "threads"}
-ELSEWHERE |= {"output_dir", "output_format", "verbose", "json"}
+ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset"}
+LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
 """Flags that say where from, where to and how fast, and not how to transcribe."""
 
 
@@ -24,7 +28,7 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     # Heavy, and not needed for --help or a wrong flag.
     import torch
 
-    options = options_of(flags)
+    options, layout = options_of(flags), layout_of(flags)
     show = ShowJson() if flags.json else ShowLines() if flags.verbose else Show()
     check_writable(Path(flags.output_dir))
     if flags.threads > 0:
@@ -33,7 +37,7 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     model = LazyModel(flags)
     for audio, name in zip(inputs, output_names(inputs), strict=True):
         try:
-            transcribe_one(audio, name, model, options, show, flags)
+            transcribe_one(audio, model, options, show, Files(name, flags.output_dir, flags.output_format, layout))
         except ViskaError as error:
             show.failed(audio, error)
             status = status or error.exit_code
@@ -80,10 +84,24 @@ def options_of(flags: argparse.Namespace) -> "TranscribeOptions":
     """The flags as options. Raises OptionError for what is not accepted."""
     from viska.transcription import transcribe_options
 
-    keywords = {name: value for name, value in vars(flags).items() if name not in ELSEWHERE}
+    keywords = {name: value for name, value in vars(flags).items() if name not in {*ELSEWHERE, *LINE_FLAGS}}
     step = keywords.pop("temperature_increment_on_fallback")
     keywords["temperature"] = ladder(keywords["temperature"], step)
     return transcribe_options(keywords)
+
+
+def layout_of(flags: argparse.Namespace) -> "LineOptions | Preset | None":
+    """How srt and vtt are laid out. Raises OptionError for flags that do not go together."""
+    from viska.formats import PRESETS, LineOptions
+
+    given = {name: getattr(flags, name) for name in LINE_FLAGS if getattr(flags, name)}
+    if flags.preset and given:
+        raise OptionError(f"--preset lays subtitles out by itself: leave out --{', --'.join(given)}")
+    if given and not flags.word_timestamps:
+        raise OptionError(f"--{', --'.join(given)} needs the times of words: give --word_timestamps True too")
+    if flags.preset:
+        return PRESETS[flags.preset]
+    return LineOptions(**given) if given else None
 
 
 def ladder(temperature: float, step: float | None) -> tuple[float, ...]:
@@ -94,12 +112,25 @@ def ladder(temperature: float, step: float | None) -> tuple[float, ...]:
     return tuple(round(temperature + i * step, 6) for i in range(n_steps + 1)) or (temperature,)
 
 
-def transcribe_one(
-    audio: str, name: Path, model: LazyModel, options: "TranscribeOptions", show: Show, flags: argparse.Namespace
-) -> None:
+@dataclass(frozen=True)
+class Files:
+    """Where the result of one input goes, and in which form."""
+
+    name: Path
+    folder: str
+    output_format: str
+    layout: "LineOptions | Preset | None"
+
+    def write(self, transcript: "Transcript") -> list[Path]:
+        """Write the files, and return their paths. Raises OutputError."""
+        from viska.formats import write
+
+        return write(transcript, self.name, self.folder, self.output_format, self.layout)
+
+
+def transcribe_one(audio: str, model: LazyModel, options: "TranscribeOptions", show: Show, files: Files) -> None:
     """Transcribe one input, showing what comes, and write its files."""
     from viska.audio import load_audio
-    from viska.formats import write
     from viska.transcription import Transcription
 
     samples = load_audio(audio)
@@ -107,11 +138,10 @@ def transcribe_one(
     follow(job, audio, show)
     transcript = job.transcript()
     try:
-        files = write(transcript, name, flags.output_dir, flags.output_format)
+        show.done(audio, transcript, files.write(transcript))
     except OutputError:
         show.unwritten(audio, transcript)
         raise
-    show.done(audio, transcript, files)
 
 
 def follow(job: "Transcription", audio: str, show: Show) -> None:

@@ -20,5 +20,5 @@ from viska.decoding.search import BeamSearchDecoder as BeamSearchDecoder
 from viska.decoding.search import GreedyDecoder as GreedyDecoder
 from viska.decoding.search import TokenDecoder as TokenDecoder
 from viska.decoding.task import DecodingTask as DecodingTask
-from viska.decoding.task import compression_ratio as compression_ratio
 from viska.decoding.task import decode as decode
+from viska.text import compression_ratio as compression_ratio

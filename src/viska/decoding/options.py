@@ -1,20 +1,26 @@
 """What can be asked of one decoding, and what comes back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
 import torch
 from torch import Tensor
 
+from viska.decoding.bias import Bias, bias_strengths
+from viska.decoding.language import candidate_languages
+from viska.decoding.suppression import compiled_pattern
 from viska.errors import OptionError
+from viska.languages import language_code
+from viska.result import TokenAlternative
 
 TASKS = ("transcribe", "translate", "lang_id")
+MOST_ALTERNATIVES = 100
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How to decode one 30-second window. Names and defaults are those of openai/whisper; `seed` is ours."""
+    """How to decode one 30-second window. Names and defaults are those of openai/whisper, from `seed` on ours."""
 
     task: str = "transcribe"
     """"transcribe" writes down, "translate" puts into English, "lang_id" tells the language alone."""
@@ -56,6 +62,24 @@ class DecodingOptions:
     seed: int = 0
     """Seed of the sampling at temperatures above 0: the same seed and input give the same tokens."""
 
+    repetition_penalty: float = 1.0
+    """Factor by which words said before in the window lose (arXiv:1909.05858); 1 is none, 1.1 gentle."""
+    no_repeat_ngram_size: int = 0
+    """No run of so many text tokens is said twice in a window; 0 allows all."""
+    suppress_regex: str | None = None
+    """Text tokens, space included, in which this regular expression is found are never produced."""
+    bias: Bias | None = None
+    """Words and phrases to expect: with the strength of each, or a list, or one string with commas between. They stand
+    in no prompt; a window probably without speech is not biased; log-probabilities are reported without the bias."""
+    bias_strength: float = 2.0
+    """Added to the logits of tokens that begin or continue a phrase of `bias` that has no strength of its own."""
+    languages: str | Collection[str] | None = None
+    """Codes or names of the languages among which to tell; one string may have commas between. None: all."""
+    token_logprobs: bool = False
+    """Whether to report the log-probability of each token, of the distribution behind all rules but the bias."""
+    top_logprobs: int = 0
+    """How many of the likeliest tokens to report at the place of each token, at most 100."""
+
 
 @dataclass(frozen=True)
 class DecodingResult:
@@ -79,6 +103,10 @@ class DecodingResult:
     """The temperature of the decoding."""
     compression_ratio: float = nan
     """Bytes of the text over bytes of the compressed text; repetition makes it high."""
+    token_logprobs: tuple[float, ...] | None = None
+    """The log-probability of each token, if asked for; with that of the end, `avg_logprob` is their mean."""
+    top_logprobs: tuple[tuple[TokenAlternative, ...], ...] | None = None
+    """The likeliest tokens at the place of each token, best first, if asked for; what is banned is not among them."""
 
 
 def validate(options: DecodingOptions) -> None:
@@ -97,6 +125,8 @@ def validate(options: DecodingOptions) -> None:
         raise OptionError("best_of draws samples and needs a temperature above 0; leave it out for greedy decoding")
     _validate_beam(options)
     _validate_limits(options)
+    _validate_steering(options)
+    _validate_languages(options)
 
 
 def _validate_beam(options: DecodingOptions) -> None:
@@ -115,6 +145,27 @@ def _validate_limits(options: DecodingOptions) -> None:
         raise OptionError(f"length_penalty is {options.length_penalty}; it must be from 0 to 1")
     if options.max_initial_timestamp is not None and not options.max_initial_timestamp >= 0:
         raise OptionError(f"max_initial_timestamp is {options.max_initial_timestamp}; it must be 0 or more, or None")
+
+
+def _validate_steering(options: DecodingOptions) -> None:
+    if not (isfinite(options.repetition_penalty) and options.repetition_penalty > 0):
+        raise OptionError(f"repetition_penalty is {options.repetition_penalty}; it must be above 0, where 1 is none")
+    if options.no_repeat_ngram_size < 0:
+        raise OptionError(f"no_repeat_ngram_size is {options.no_repeat_ngram_size}; it must be 0 (off) or more")
+    if not 0 <= options.top_logprobs <= MOST_ALTERNATIVES:
+        raise OptionError(f"top_logprobs is {options.top_logprobs}; it must be from 0 to {MOST_ALTERNATIVES}")
+    if options.suppress_regex is not None:
+        compiled_pattern(options.suppress_regex)
+    if options.bias is not None:
+        bias_strengths(options.bias, options.bias_strength)
+
+
+def _validate_languages(options: DecodingOptions) -> None:
+    candidates = candidate_languages(options.languages)
+    if candidates and options.language is not None and language_code(options.language) not in candidates:
+        raise OptionError(
+            f"language is {options.language!r} but languages are {', '.join(sorted(candidates))}; give one of the two"
+        )
 
 
 def compute_dtype(weights: torch.dtype, device: torch.device, *, fp16: bool) -> torch.dtype:

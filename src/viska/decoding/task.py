@@ -1,6 +1,5 @@
 """One decoding from log-mel to text: the reference path, plain enough to be the oracle of every faster one."""
 
-import zlib
 from dataclasses import replace
 from math import nan
 from typing import Any
@@ -8,16 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from viska.decoding.bias import phrase_bias
 from viska.decoding.filters import ApplyTimestampRules, LogitFilter, SuppressBlank, SuppressTokens
 from viska.decoding.inference import Inference, PyTorchInference
 from viska.decoding.language import detect_language, is_audio_features, tokenizer_for
+from viska.decoding.logprobs import RecordingDecoder, TokenFigures
 from viska.decoding.options import DecodingOptions, DecodingResult, compute_dtype, validate
 from viska.decoding.prompt import initial_tokens, suppressed_tokens
 from viska.decoding.ranking import MaximumLikelihoodRanker, SequenceRanker
+from viska.decoding.repetition import NoRepeatNgram, RepetitionPenalty
 from viska.decoding.search import BeamSearchDecoder, GreedyDecoder, TokenDecoder
+from viska.decoding.suppression import SuppressMatching
 from viska.errors import OptionError
 from viska.languages import language_code
 from viska.model import Whisper
+from viska.result import TokenAlternative
+from viska.text import compression_ratio
 from viska.tokenizer import Tokenizer
 
 SECONDS_OF_CONTEXT = 30
@@ -53,7 +58,11 @@ class DecodingTask:
 
         self.inference = PyTorchInference(model, len(self.initial_tokens))
         self.sequence_ranker = MaximumLikelihoodRanker(options.length_penalty)
+        self.bias = phrase_bias(options.bias, options.bias_strength, self.tokenizer) if options.bias else None
+        self.recorder: RecordingDecoder | None = None
         self.decoder = self._make_decoder()
+        if self.bias is not None or options.token_logprobs or options.top_logprobs:
+            self.decoder = self.recorder = self._record(self.decoder)
         self.logit_filters = self._make_filters()
 
     def _make_decoder(self) -> TokenDecoder:
@@ -63,12 +72,28 @@ class DecodingTask:
         generator = torch.Generator(self.model.device).manual_seed(options.seed) if options.temperature > 0 else None
         return GreedyDecoder(options.temperature, eot, generator)
 
+    def _record(self, search: TokenDecoder) -> RecordingDecoder:
+        return RecordingDecoder(
+            search,
+            eot=self.tokenizer.eot,
+            n_group=self.n_group,
+            sample_begin=self.sample_begin,
+            n_alternatives=self.options.top_logprobs,
+            bias=self.bias,
+        )
+
     def _make_filters(self) -> list[LogitFilter]:
         options, filters = self.options, list[LogitFilter]()
         if options.suppress_blank:
             filters.append(SuppressBlank(self.tokenizer, self.sample_begin))
         if banned := suppressed_tokens(options.suppress_tokens, self.tokenizer):
             filters.append(SuppressTokens(banned))
+        if options.suppress_regex is not None:
+            filters.append(SuppressMatching(options.suppress_regex, self.tokenizer, self.model.device))
+        if options.repetition_penalty != 1:
+            filters.append(RepetitionPenalty(options.repetition_penalty, self.tokenizer, self.sample_begin))
+        if options.no_repeat_ngram_size:
+            filters.append(NoRepeatNgram(options.no_repeat_ngram_size, self.tokenizer, self.sample_begin))
         if not options.without_timestamps:
             precision = SECONDS_OF_CONTEXT / self.model.dims.n_audio_ctx  # 0.02 s a timestamp
             latest = options.max_initial_timestamp
@@ -102,6 +127,7 @@ class DecodingTask:
         selected = self.sequence_ranker.rank(sampled, logprobs)
         return [
             self._result(
+                i,
                 sampled[i][best].tolist(),
                 logprobs[i][best],
                 audio_features=features[i],
@@ -132,7 +158,7 @@ class DecodingTask:
         code = language_code(given) if given is not None else None
         if code is not None and self.options.task != "lang_id":
             return [code] * len(features), [None] * len(features)
-        language_tokens, language_probs = detect_language(self.model, features, self.tokenizer)
+        language_tokens, language_probs = detect_language(self.model, features, self.tokenizer, self.options.languages)
         if code is None:
             tokens[:, self.sot_index + 1] = language_tokens
         return [max(probs, key=probs.get) for probs in language_probs], language_probs
@@ -150,6 +176,8 @@ class DecodingTask:
                 if step == 0:
                     at_start = logits[:, self.sot_index].float().softmax(dim=-1)  # (B, V)
                     no_speech_probs = at_start[:, self.tokenizer.no_speech].tolist()
+                    if self.bias is not None:
+                        self.bias.begin(no_speech_probs)
                 logits = logits[:, -1]  # (B, V)
                 for logit_filter in self.logit_filters:
                     logit_filter.apply(logits, tokens)
@@ -165,8 +193,13 @@ class DecodingTask:
         end = int((sequence == self.tokenizer.eot).nonzero()[0, 0])
         return sequence[self.sample_begin : end]
 
-    def _result(self, tokens: list[int], sum_logprob: float, **known: Any) -> DecodingResult:
+    def _result(self, audio: int, tokens: list[int], sum_logprob: float, **known: Any) -> DecodingResult:
         text = self.tokenizer.decode(tokens).strip()
+        if self.recorder is not None:
+            figures = self.recorder.figures(audio, tokens)
+            known |= self._token_figures(figures)
+            if self.bias is not None:  # the search believes its bias; the result says what the model itself thinks
+                sum_logprob = sum(figure.logprob for figure in figures) + self.recorder.end_logprob(audio, tokens)
         return DecodingResult(
             tokens=tokens,
             text=text,
@@ -176,11 +209,20 @@ class DecodingTask:
             **known,
         )
 
-
-def compression_ratio(text: str) -> float:
-    """Bytes of the text in UTF-8 over bytes of it compressed by zlib: about 1 to 2 for speech, more for repetition."""
-    data = text.encode("utf-8")
-    return len(data) / len(zlib.compress(data))
+    def _token_figures(self, figures: list[TokenFigures]) -> dict[str, Any]:
+        """The fields of a result that tell about single tokens, those that are asked for."""
+        named: dict[str, Any] = {}
+        if self.options.token_logprobs:
+            named["token_logprobs"] = tuple(figure.logprob for figure in figures)
+        if self.options.top_logprobs:
+            named["top_logprobs"] = tuple(
+                tuple(
+                    TokenAlternative(token, self.tokenizer.decode_with_timestamps([token]), logprob)
+                    for token, logprob in figure.alternatives
+                )
+                for figure in figures
+            )
+        return named
 
 
 def decode(

@@ -13,7 +13,7 @@ COMPAT = (None, "openai")
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to transcribe a recording. Names and defaults are those of openai/whisper; `compat` is ours."""
+    """How to transcribe a recording. Names and defaults are those of openai/whisper, from `compat` on ours."""
 
     temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """Tried in order, until the text of a window passes the thresholds."""
@@ -41,6 +41,13 @@ class TranscribeOptions:
     """With word times: silence of so many seconds around odd text has it taken for made up, and jumped over."""
     compat: str | None = None
     """"openai" gives openai/whisper's behaviour to the token; None Viska's own."""
+    language_detection_segments: int = 1
+    """How many half minutes from the start on tell the language, where it is not given."""
+    language_detection_threshold: float | None = 0.5
+    """The first of them in which a language reaches this probability decides; else, and for None, the mean over all."""
+    multilingual: bool = False
+    """Whether the language may change: told of each window, which goes on in the one before unless another reaches
+    `language_detection_threshold`."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """How each window is decoded; its temperature and prompt are set per window."""
 
@@ -100,5 +107,16 @@ def _validate(options: TranscribeOptions) -> None:
         raise OptionError("hallucination_silence_threshold looks at words: give word_timestamps too")
     if options.decoding.task == "lang_id":
         raise OptionError("task 'lang_id' tells a language and transcribes nothing; use detect_language")
+    _validate_detection(options)
     for temperature in options.temperature:
         validate(options.decoding_at(temperature, ()))
+
+
+def _validate_detection(options: TranscribeOptions) -> None:
+    if options.language_detection_segments < 1:
+        raise OptionError(f"language_detection_segments is {options.language_detection_segments}; it must be 1 or more")
+    threshold = options.language_detection_threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise OptionError(f"language_detection_threshold is {threshold}; it must be from 0 to 1, or None")
+    if options.multilingual and options.decoding.language is not None:
+        raise OptionError("multilingual tells the language of each window: leave language out; languages may limit it")

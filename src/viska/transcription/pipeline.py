@@ -26,6 +26,7 @@ from viska.audio import (
 )
 from viska.decoding import DecodingResult, decode, detect_language, tokenizer_for
 from viska.decoding.options import compute_dtype
+from viska.errors import LanguageError
 from viska.formats import format_timestamp
 from viska.languages import LANGUAGES, language_code
 from viska.model import Whisper
@@ -33,6 +34,7 @@ from viska.result import Segment, Transcript
 from viska.timing import find_alignment, merge_punctuations
 from viska.transcription.assembler import Assembler
 from viska.transcription.fallback import Thresholds, decode_with_fallback
+from viska.transcription.language import detection_windows, follow, likeliest, vote
 from viska.transcription.options import DECODING, OWN, TranscribeOptions, transcribe_options
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
 from viska.transcription.silence import Recording, last_word_end, skip_silence
@@ -88,13 +90,16 @@ class Transcription:
             if self.thresholds.silent(result):
                 self.planner.skip(window)
                 continue
+            if self.options.multilingual:
+                self.tokenizer = tokenizer_for(self.model, language=result.language, task=self.options.decoding.task)
             found, decided = split(result, window, self.tokenizer), True
             if self.options.word_timestamps:
                 found, decided = self._with_words(found, window)
             if not decided:
                 self.planner.skip(window, found.consumed)
                 continue
-            segments = [blanked(segment) for segment in found.segments]
+            language = result.language if self.options.multilingual else None
+            segments = [replace(blanked(segment), language=language) for segment in found.segments]
             tokens = [token for segment in segments for token in segment.tokens]
             self.planner.advance(window, found.consumed, tokens, result.temperature)
             yield from self.assembler.add(segments)
@@ -109,18 +114,32 @@ class Transcription:
         code = language_code(language) if language is not None else None
         if self.model.is_multilingual:
             return code
+        if self.options.multilingual:
+            raise LanguageError("this model knows English alone: leave multilingual out, or use a multilingual model")
         if code not in (None, "en"):
             logger.warning("the model knows English alone; language %r is taken as 'en'", language)
         return "en"
 
     def _detect_language(self) -> str:
-        """The language of the first half minute, by the model."""
-        features = self._embed(Window(0, N_FRAMES, ()))
-        _, probs = detect_language(self.model, features)
-        self.language_probs = probs[0]
-        language = max(probs[0], key=probs[0].get)
-        logger.info("detected language: %s (%.0f %%)", LANGUAGES[language], 100 * probs[0][language])
-        return str(language)
+        """The language of the first half minute, or of as many as are asked for, by the model."""
+        windows = detection_windows(self.n_frames, self.options.language_detection_segments)
+        probs = vote(map(self._hear_language, windows), self.options.language_detection_threshold)
+        self.language_probs = probs
+        language = likeliest(probs)
+        logger.info("detected language: %s (%.0f %%)", LANGUAGES[language], 100 * probs[language])
+        return language
+
+    def _hear_language(self, window: Window) -> dict[str, float]:
+        _, probs = detect_language(self.model, self._embed(window), languages=self.options.decoding.languages)
+        return cast(dict[str, float], probs[0])
+
+    def _language_of(self, window: Window) -> str:
+        """With `multilingual` told of each window, else that of the recording."""
+        if not self.options.multilingual:
+            return self.language
+        spoken = self.assembler.segments
+        before = (spoken[-1].language if spoken else None) or self.language
+        return follow(before, self._hear_language(window), self.options.language_detection_threshold)
 
     def _embed(self, window: Window) -> Tensor:
         """Audio features (1, S, D) of a window; the last are kept: the first window serves to tell the language too."""
@@ -134,10 +153,11 @@ class Transcription:
 
     def _decode(self, window: Window) -> DecodingResult:
         features = self._embed(window)[0]  # (S, D)
+        language = self._language_of(window)
 
         def attempt(temperature: float) -> DecodingResult:
             options = self.options.decoding_at(temperature, window.prompt)
-            return cast(DecodingResult, decode(self.model, features, options, language=self.language))
+            return cast(DecodingResult, decode(self.model, features, options, language=language))
 
         keep_last = self.options.compat == "openai"
         return decode_with_fallback(attempt, self.options.temperature, self.thresholds, keep_last=keep_last)

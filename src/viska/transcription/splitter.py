@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 from viska.decoding import DecodingResult
 from viska.result import Segment
@@ -37,14 +38,14 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split
     ends_closed = is_timestamp[-2:] == [False, True]
     if not cuts:
         duration = _last_timestamp(tokens, is_timestamp, tokenizer) * SECONDS_PER_TIMESTAMP or window.duration_s
-        segment = _segment(tokens, window.start_s, window.start_s + duration, result, window, tokenizer)
+        segment = _segment(slice(None), window.start_s, window.start_s + duration, result, window, tokenizer)
         return Split((segment,), window.size, ends_closed)
 
     if ends_closed:
         cuts.append(len(tokens))  # nothing is said after the last segment
     segments = [
         _segment(
-            tokens[begin:end],
+            slice(begin, end),
             window.start_s + (tokens[begin] - tokenizer.timestamp_begin) * SECONDS_PER_TIMESTAMP,
             window.start_s + (tokens[end - 1] - tokenizer.timestamp_begin) * SECONDS_PER_TIMESTAMP,
             result,
@@ -66,8 +67,9 @@ def _last_timestamp(tokens: Sequence[int], is_timestamp: Sequence[bool], tokeniz
 
 
 def _segment(
-    tokens: Sequence[int], start: float, end: float, result: DecodingResult, window: Window, tokenizer: Tokenizer
+    part: slice, start: float, end: float, result: DecodingResult, window: Window, tokenizer: Tokenizer
 ) -> Segment:
+    tokens = result.tokens[part]
     return Segment(
         id=0,  # counted by the assembler
         seek=window.start,
@@ -79,6 +81,8 @@ def _segment(
         avg_logprob=result.avg_logprob,
         compression_ratio=result.compression_ratio,
         no_speech_prob=result.no_speech_prob,
+        token_logprobs=None if result.token_logprobs is None else result.token_logprobs[part],
+        top_logprobs=None if result.top_logprobs is None else result.top_logprobs[part],
     )
 
 
@@ -91,4 +95,6 @@ def blanked(segment: Segment) -> Segment:
     """The segment, emptied where it takes no time or says nothing."""
     if segment.start != segment.end and segment.text.strip():
         return segment
-    return replace(segment, text="", tokens=(), words=None if segment.words is None else ())
+    per_token = {"words": segment.words, "token_logprobs": segment.token_logprobs, "top_logprobs": segment.top_logprobs}
+    emptied: dict[str, Any] = {name: () for name, values in per_token.items() if values is not None}
+    return replace(segment, text="", tokens=(), **emptied)

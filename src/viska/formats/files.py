@@ -1,0 +1,83 @@
+"""Formats by name, and files that appear whole or not at all."""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from viska.errors import OptionError, OutputError
+from viska.formats.karaoke import to_ass, to_lrc
+from viska.formats.lines import LineOptions
+from viska.formats.plain import to_json, to_tsv, to_txt
+from viska.formats.presets import Preset
+from viska.formats.subtitles import to_srt, to_vtt
+
+FORMATS: Mapping[str, Callable[..., str]] = {
+    "txt": to_txt,
+    "vtt": to_vtt,
+    "srt": to_srt,
+    "tsv": to_tsv,
+    "json": to_json,
+    "lrc": to_lrc,
+    "ass": to_ass,
+}
+ALL = ("txt", "vtt", "srt", "tsv", "json")  # what "all" means to users of openai/whisper
+LAID_OUT = frozenset({"vtt", "srt", "lrc", "ass"})  # those that take options
+
+_ADVICE = {
+    errno.ENOSPC: "free some space, or choose another output folder",
+    errno.EDQUOT: "free some of your quota, or choose another output folder",
+    errno.EISDIR: "there is a folder of that name: move it away, or choose another output folder",
+    errno.ENOTDIR: "a part of the path is a file: choose another output folder",
+    errno.EEXIST: "a file has the name of the folder: choose another output folder",
+    errno.ENAMETOOLONG: "give the input a shorter name",
+}
+
+
+def write(
+    transcript: Mapping[str, Any],
+    audio_path: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    output_format: str = "all",
+    options: LineOptions | Preset | None = None,
+) -> list[Path]:
+    """Write the transcript of `audio_path` as `output_dir`/STEM.FORMAT, UTF-8, and return the paths.
+
+    `output_format` is a key of FORMATS, or "all" for txt, vtt, srt, tsv and json. `options` lay out the cues of vtt,
+    srt, lrc and ass. A missing folder is made, an older file replaced. Each file appears whole or not at all. Raises
+    OptionError for an unknown format or options that do not fit, OutputError if a file cannot be written.
+    """
+    if output_format != "all" and output_format not in FORMATS:
+        raise OptionError(f"unknown output format {output_format!r}: give one of {', '.join([*FORMATS, 'all'])}")
+    stem = Path(audio_path).stem
+    if not stem:
+        raise OutputError(f"{os.fspath(audio_path)!r} has no file name to call the output by: give the path of a file")
+    chosen = ALL if output_format == "all" else (output_format,)
+    # All contents before the first file: what cannot be formatted leaves no files behind.
+    contents = {Path(output_dir) / f"{stem}.{name}": _content(transcript, name, options) for name in chosen}
+    for path, content in contents.items():
+        try:
+            _write_whole(path, content.encode("utf-8"))
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "check its permissions, or choose another output folder")
+            raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+    return list(contents)
+
+
+def _content(transcript: Mapping[str, Any], name: str, options: LineOptions | Preset | None) -> str:
+    return FORMATS[name](transcript, options) if name in LAID_OUT else FORMATS[name](transcript)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename, so that no reader, and no crash, ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not derived from the name of the target, which may be as long as the file system allows.
+    temporary = path.with_name(f".viska-{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
