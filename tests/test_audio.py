@@ -790,8 +790,8 @@ def test_recordings_are_what_their_manifest_says(recordings):
 
 # --- against the programs that came before ---------------------------------------------------------------------------
 
-# Resampling of 16-bit sound is that of ffmpeg before version 7; later ones round differently, by a few 16-bit steps. The
-# MP3 decoder is that of later ones, and reads this file differently.
+# Resampling of 16-bit sound is that of ffmpeg before version 7; later ones round differently, by a few 16-bit steps.
+# The MP3 decoder is that of later ones, and reads this file differently.
 OLD_FFMPEG_DIFFERS = {"multilingual/multilingual.mp3"}
 
 

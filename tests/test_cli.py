@@ -223,6 +223,18 @@ def test_flags_have_the_defaults_of_the_whisper_command():
     assert {name: flags[name] for name in known} == known
 
 
+def test_a_flag_that_is_left_out_means_the_default_of_the_option():
+    from viska.decoding import DecodingOptions
+    from viska.transcription import TranscribeOptions
+
+    flags = vars(transcribe_parser().parse_args(["a.wav"]))
+    known = {**vars(TranscribeOptions()), **vars(DecodingOptions())}
+    command_line_only = {"temperature", "best_of", "beam_size", "clip_timestamps"}  # those of the `whisper` command
+    shared = (set(flags) & set(known)) - command_line_only
+    assert len(shared) > 20
+    assert {name: flags[name] for name in shared} == {name: known[name] for name in shared}
+
+
 def test_every_flag_reaches_the_options():
     text = "a.wav --task translate --language fr --temperature 0.4 --best_of 3 --beam_size 2 --length_penalty 0.5 "
     text += "--suppress_tokens 5,6 --initial_prompt Hi --carry_initial_prompt True --condition_on_previous_text False "

@@ -1,17 +1,12 @@
 """Viska gives what openai-whisper gave on the repo's own recordings; `scripts/parity` compares on many more."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the harness lies in the repo, not in the package
-
-from benchmarks.parity import clips, expectations  # noqa: E402
-from benchmarks.parity.compare import compare_answers  # noqa: E402
-from benchmarks.parity.ours import Ours  # noqa: E402
+from benchmarks.parity import clips, expectations
+from benchmarks.parity.compare import compare_answers
+from benchmarks.parity.ours import Ours
 
 EXPECTED = Path(__file__).parent / "expected"
 MODELS = {"tiny.en": "tiny_en", "base": "base"}

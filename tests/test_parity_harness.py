@@ -8,16 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.parity import __main__ as command
+from benchmarks.parity import cases, clips, compare, expectations, rival, run, witness
+from benchmarks.parity.report import Report
+from benchmarks.parity.settings import CLIP_LANGUAGE, DECODE, QUICK, TRANSCRIBE, Setting
 from hypothesis import given
 from hypothesis import strategies as st
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the harness lies in the repo, not in the package
-
-from benchmarks.parity import __main__ as command  # noqa: E402
-from benchmarks.parity import cases, clips, compare, expectations, rival, run, witness  # noqa: E402
-from benchmarks.parity.report import Report  # noqa: E402
-from benchmarks.parity.settings import CLIP_LANGUAGE, DECODE, QUICK, TRANSCRIBE, Setting  # noqa: E402
 
 WINDOW = {
     "language": "en",

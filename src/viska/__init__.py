@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from viska.errors import ViskaError
     from viska.faster_whisper import WhisperModel
     from viska.model import ModelDimensions, Whisper
-    from viska.result import Segment, Transcript, Word
+    from viska.result import Segment, TokenAlternative, Transcript, Word
     from viska.transcription import transcribe
     from viska.weights import available_models, load_model
 
@@ -26,6 +26,7 @@ __all__ = [
     "DecodingResult",
     "ModelDimensions",
     "Segment",
+    "TokenAlternative",
     "Transcript",
     "ViskaError",
     "Whisper",
@@ -49,6 +50,7 @@ _HOME = {
     "DecodingResult": "viska.decoding",
     "ModelDimensions": "viska.model",
     "Segment": "viska.result",
+    "TokenAlternative": "viska.result",
     "Transcript": "viska.result",
     "ViskaError": "viska.errors",
     "Whisper": "viska.model",

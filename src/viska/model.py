@@ -388,11 +388,11 @@ class Whisper(nn.Module):
 
     # The three verbs stand above the network; they are methods because every user of Whisper knows them so.
 
-    def detect_language(self, mel: Tensor, tokenizer: Any = None) -> Any:
+    def detect_language(self, mel: Tensor, tokenizer: Any = None, languages: Any = None) -> Any:
         """See `viska.decoding.detect_language`."""
         from viska.decoding import detect_language
 
-        return detect_language(self, mel, tokenizer)
+        return detect_language(self, mel, tokenizer, languages)
 
     def decode(
         self, mel: Tensor, options: "DecodingOptions | None" = None, **kwargs: Any

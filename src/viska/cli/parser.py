@@ -72,12 +72,18 @@ def _add_output_flags(group: Any) -> None:
 def _add_decoding_flags(group: Any) -> None:
     _flag(group, "--task", default="transcribe", choices=["transcribe", "translate"], help="translate: into English")
     _flag(group, "--language", help="code or English name (default: told by the model)")
+    _flag(group, "--languages", help="those among which to tell, with commas between (default: all)")
     _flag(group, "--temperature", type=float, default=0.0, help="of the sampling; 0 takes the likeliest (default: 0)")
     _flag(group, "--best_of", type=optional(int), default=5, help="samples at temperatures above 0 (default: 5)")
     _flag(group, "--beam_size", type=optional(int), default=5, help="beams at temperature 0 (default: 5; None: greedy)")
     _flag(group, "--patience", type=optional(float), help="of the beam search (default: None, the same as 1)")
     _flag(group, "--length_penalty", type=optional(float), help="exponent, 0 to 1 (default: plain division by length)")
     _flag(group, "--suppress_tokens", default="-1", help="tokens never to produce; -1: all that is not speech")
+    _flag(group, "--suppress_regex", help="text tokens in which this is found are never produced")
+    _flag(group, "--repetition_penalty", type=float, default=1.0, help="above 1: words said before lose (default: 1)")
+    _flag(group, "--no_repeat_ngram_size", type=int, default=0, help="no run of so many tokens twice (default: 0, off)")
+    _flag(group, "--bias", help="words and phrases to expect, with commas between")
+    _flag(group, "--bias_strength", type=float, default=2.0, help="of --bias (default: 2)")
     _flag(group, "--fp16", type=boolean, default=True, help="half precision on a GPU (default: True)")
     _flag(group, "--seed", type=int, default=0, help="of the sampling (default: 0)")
 
@@ -99,6 +105,11 @@ def _add_long_form_flags(group: Any) -> None:
     _flag(group, "--prepend_punctuations", default=PREPENDED, help="marks that belong to the word behind them")
     _flag(group, "--append_punctuations", default=APPENDED, help="marks that belong to the word before them")
     _flag(group, "--hallucination_silence_threshold", type=optional(float), help="seconds of silence around odd text")
+    _flag(group, "--language_detection_segments", type=int, default=1, help="half minutes that vote (default: 1)")
+    _flag(group, "--language_detection_threshold", type=optional(float), default=0.5, help="sure enough (default: 0.5)")
+    _flag(
+        group, "--multilingual", type=boolean, default=False, help="tell the language of each window (default: False)"
+    )
     _flag(group, "--compat", type=optional(str), help="openai: the behaviour of openai/whisper to the token")
 
 

@@ -47,7 +47,7 @@ class TranscribeOptions:
     """The first of them in which a language reaches this probability decides; else, and for None, the mean over all."""
     multilingual: bool = False
     """Whether the language may change: told of each window, which goes on in the one before unless another reaches
-    `language_detection_threshold`."""
+    `language_detection_threshold`. Where it changes, the text before is no prompt."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """How each window is decoded; its temperature and prompt are set per window."""
 

@@ -66,7 +66,7 @@ class Transcription:
         self._features: tuple[Window, Tensor] | None = None
 
         self.language_probs: dict[str, float] | None = None
-        self.language = given_language or self._detect_language()
+        self.language = self.window_language = given_language or self._detect_language()
         decoding = self.options.decoding
         self.tokenizer = tokenizer_for(model, language=self.language, task=decoding.task)
         history = PromptHistory(
@@ -86,12 +86,12 @@ class Transcription:
         """The segments, each as soon as its window is decided."""
         while (window := self.planner.next()) is not None:
             self.position_s = window.start_s
+            if self.options.multilingual:
+                window = self._follow_language(window)
             result = self._decode(window)
             if self.thresholds.silent(result):
                 self.planner.skip(window)
                 continue
-            if self.options.multilingual:
-                self.tokenizer = tokenizer_for(self.model, language=result.language, task=self.options.decoding.task)
             found, decided = split(result, window, self.tokenizer), True
             if self.options.word_timestamps:
                 found, decided = self._with_words(found, window)
@@ -133,13 +133,19 @@ class Transcription:
         _, probs = detect_language(self.model, self._embed(window), languages=self.options.decoding.languages)
         return cast(dict[str, float], probs[0])
 
-    def _language_of(self, window: Window) -> str:
-        """With `multilingual` told of each window, else that of the recording."""
-        if not self.options.multilingual:
-            return self.language
+    def _follow_language(self, window: Window) -> Window:
+        """Go over to the language of a window, which text in another one shall not stand before.
+
+        Behind such a prompt the model says nothing, or goes on in the language of the prompt.
+        """
         spoken = self.assembler.segments
         before = (spoken[-1].language if spoken else None) or self.language
-        return follow(before, self._hear_language(window), self.options.language_detection_threshold)
+        language = follow(before, self._hear_language(window), self.options.language_detection_threshold)
+        self.window_language = language
+        self.tokenizer = tokenizer_for(self.model, language=language, task=self.options.decoding.task)
+        if spoken and language != before:
+            self.planner.history.forget()
+        return self.planner.next() or window
 
     def _embed(self, window: Window) -> Tensor:
         """Audio features (1, S, D) of a window; the last are kept: the first window serves to tell the language too."""
@@ -153,11 +159,10 @@ class Transcription:
 
     def _decode(self, window: Window) -> DecodingResult:
         features = self._embed(window)[0]  # (S, D)
-        language = self._language_of(window)
 
         def attempt(temperature: float) -> DecodingResult:
             options = self.options.decoding_at(temperature, window.prompt)
-            return cast(DecodingResult, decode(self.model, features, options, language=language))
+            return cast(DecodingResult, decode(self.model, features, options, language=self.window_language))
 
         keep_last = self.options.compat == "openai"
         return decode_with_fallback(attempt, self.options.temperature, self.thresholds, keep_last=keep_last)

@@ -65,8 +65,12 @@ class PromptHistory:
         """Take in what a window said, and forget all of it where it is not to be built upon."""
         self.since_reset.extend(tokens)
         if not self.condition or temperature > PROMPT_RESET_TEMPERATURE:
-            self.since_reset = []
-            self._initial_in_reach = False
+            self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: nothing of what was said so far stands before the next window."""
+        self.since_reset = []
+        self._initial_in_reach = False
 
 
 class SequentialPlanner:
