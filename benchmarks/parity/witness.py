@@ -12,8 +12,10 @@ from typing import Any
 import jiwer
 import numpy as np
 from benchmarks.parity.clips import Arrays, Clip
+from benchmarks.parity.environments import WORK
 
 import viska
+from viska.tokenizer import N_TIMESTAMPS
 from viska.weights.load import locate
 
 SCRIPT = Path(__file__).with_name("faster.py")
@@ -68,7 +70,7 @@ def testify(name: str, python: str, clips: Sequence[Clip], arrays: Arrays, threa
     if not (folder / "model.bin").is_file():
         raise SystemExit(f"{folder} has no model.bin; the witness needs the model in CTranslate2's form.")
     paths = [arrays.whole(clip) for clip in clips]
-    command = [python, str(SCRIPT), f"--model={folder}", f"--threads={threads}", *map(str, paths)]
+    command = [python, str(SCRIPT), f"--model={with_vocabulary(folder)}", f"--threads={threads}", *map(str, paths)]
     out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     theirs = [json.loads(line) for line in out.splitlines()]
     model = viska.load_model(folder, device="cpu")
@@ -80,6 +82,22 @@ def testify(name: str, python: str, clips: Sequence[Clip], arrays: Arrays, threa
     words = sum(len(plain_words(text).split()) for text in references)
     rates = [word_error_rate(references, side) for side in (texts, theirs)]
     return Testimony(len(clips), words, *(round(rate, 5) for rate in rates))
+
+
+def with_vocabulary(folder: Path) -> Path:
+    """A folder with links to these files and a vocabulary.json, which CTranslate2 wants and Viska does not keep."""
+    linked = WORK / f"ctranslate2-{folder.name}"
+    linked.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        link = linked / file.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(file)
+    tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
+    ids = {**tokenizer["model"]["vocab"], **{token["content"]: token["id"] for token in tokenizer["added_tokens"]}}
+    tokens = sorted(ids, key=lambda token: ids[token])
+    tokens += [f"<|{0.02 * i:.2f}|>" for i in range(N_TIMESTAMPS)]  # the tokenizer's file stops before them
+    (linked / "vocabulary.json").write_text(json.dumps(tokens))
+    return linked
 
 
 def _transcribe(model: viska.Whisper, path: Path) -> str:
