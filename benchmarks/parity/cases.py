@@ -59,8 +59,8 @@ def decode_cases(
 
 
 def transcribe_cases(settings: Iterable[Setting], clips: list[Clip], arrays: Arrays) -> Iterator[Case]:
-    """Every setting on every whole recording, or on the two shortest."""
-    by_length = sorted(clips, key=lambda clip: clip.duration)
+    """Every setting on every whole recording, or on the two shortest of kind long."""
+    by_length = sorted(clips, key=lambda clip: (clip.kind != "long", clip.duration))
     for setting in settings:
         for clip in by_length if setting.widely else by_length[:BEAM_TRANSCRIPTS]:
             yield Case(setting, (clip,), (arrays.whole(clip),), setting.options)
