@@ -1,0 +1,1 @@
+"""Voice activity on real recordings: how much speech is kept, how much else, how fast, beside faster-whisper's."""
