@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from viska.version import __version__
 
 if TYPE_CHECKING:
-    from viska.audio import load_audio, log_mel_spectrogram, pad_or_trim
+    from viska.audio import audio_tracks, load_audio, log_mel_spectrogram, pad_or_trim
     from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
     from viska.drop_in import install_as_whisper
     from viska.errors import ViskaError
     from viska.faster_whisper import WhisperModel
     from viska.model import ModelDimensions, Whisper
     from viska.result import Segment, TokenAlternative, Transcript, Word
-    from viska.transcription import transcribe
+    from viska.transcription import transcribe, transcribe_channels, transcribe_many
     from viska.weights import available_models, load_model
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "WhisperModel",
     "Word",
     "__version__",
+    "audio_tracks",
     "available_models",
     "decode",
     "detect_language",
@@ -42,6 +43,8 @@ __all__ = [
     "log_mel_spectrogram",
     "pad_or_trim",
     "transcribe",
+    "transcribe_channels",
+    "transcribe_many",
 ]
 
 # Names are fetched when they are first used, so that `import viska` and `viska --help` do not wait for torch.
@@ -56,6 +59,7 @@ _HOME = {
     "Whisper": "viska.model",
     "WhisperModel": "viska.faster_whisper",
     "Word": "viska.result",
+    "audio_tracks": "viska.audio",
     "available_models": "viska.weights",
     "decode": "viska.decoding",
     "detect_language": "viska.decoding",
@@ -65,6 +69,8 @@ _HOME = {
     "log_mel_spectrogram": "viska.audio",
     "pad_or_trim": "viska.audio",
     "transcribe": "viska.transcribe",
+    "transcribe_channels": "viska.transcription",
+    "transcribe_many": "viska.transcription",
 }
 _SUBMODULES = {"audio", "decoding", "errors", "formats", "languages", "model", "normalizers", "result", "timing"}
 _SUBMODULES |= {"tokenizer", "utils", "weights"}

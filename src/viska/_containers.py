@@ -6,17 +6,19 @@ Knows open binary files only; where they come from is the business of `viska.aud
 import logging
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from viska.errors import AudioError
+from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate
+from viska.errors import AudioError, OutOfMemoryError
 
 if TYPE_CHECKING:  # loading FFmpeg's libraries takes a while, so that PyAV is imported where it is used
-    from av import AudioFrame, AudioResampler
+    from av import AudioFrame, AudioLayout, AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -30,37 +32,161 @@ _OPTIONS = {"protocol_whitelist": "none"}
 # Declared durations are off by the encoder's padding, so that only a larger gap counts as missing.
 _TOLERANCE_S = 0.2
 
+# What people say for FFmpeg's names.
+_SIDES = {"left": "FL", "right": "FR"}
+
 # Sizes from here on (2 GiB, 4 GiB) are what programs write into a WAV header when they do not know the size yet.
 _UNKNOWN_SIZE = 0x7FFF0000
 
+_OGG_PAGE = 65307  # bytes: the largest
 
-def decode(file: BinaryIO, name: str, sr: int) -> NDArray[np.float32]:
-    """The best audio track of a seekable binary file, mixed down to mono at `sr` Hz: (samples,), within ±1.
 
-    The samples go through 16 bits, as `ffmpeg -ac 1 -f s16le` gives them. What is damaged is left out with a logged
-    warning, as is what a file that breaks off no longer has. Raises AudioError where nothing can be decoded.
+@dataclass(frozen=True)
+class AudioTrack:
+    """An audio track of a file: its number among them, and what the file says of it.
+
+    `channels` are FFmpeg's short names in order, ("FL", "FR") for stereo; `duration_s` is 0.0 where the file promises
+    none; `default` tells the one that is taken where none is chosen.
+    """
+
+    index: int
+    codec: str
+    sample_rate: int
+    channels: tuple[str, ...]
+    duration_s: float
+    language: str | None
+    title: str | None
+    default: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to take of a file: an audio track by number, None being the best one, and a channel of it by number.
+
+    Instead of its number a channel may have its name, "left", "right" or FFmpeg's; None is the mean of all.
+    """
+
+    track: int | None = None
+    channel: int | str | None = None
+
+
+def decode(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> NDArray[np.float32]:
+    """An audio track of a seekable binary file, as mono at `sr` Hz: (samples,), within ±1.
+
+    Raises what `decode_blocks` raises, and OutOfMemoryError.
+    """
+    try:
+        pcm = bytearray()  # grows in place: one copy of the whole, at 2 bytes a sample
+        for block in decode_blocks(file, name, sr, choice):
+            pcm += block
+        return float_samples(pcm)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"{name} holds more sound than fits into memory; give a part of it, or use a machine with more."
+        ) from error
+
+
+def float_samples(pcm: bytes | bytearray) -> NDArray[np.float32]:
+    """Native 16-bit samples as float32 within ±1."""
+    samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32)
+    samples /= 32768
+    return samples
+
+
+def decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> Iterator[memoryview]:
+    """An audio track of a seekable binary file, as mono at `sr` Hz: blocks of native 16-bit samples.
+
+    The samples are those of `ffmpeg -ac 1 -f s16le`. What is damaged is left out with a logged warning, as is what a
+    file that breaks off no longer has. Raises AudioError where nothing can be decoded, and for a track or channel that
+    the file does not have.
     """
     from av.error import FFmpegError
 
     try:
         missing = _missing_share(file)
         with _open(file) as container:
-            stream = _pick(container, name)
-            track = _Track(stream, sr)
-            pcm = bytearray()  # grows in place: one copy of the whole, at 2 bytes a sample
+            stream = _pick(container, name, choice.track)
+            check_rate(stream.sample_rate)
+            track = _Track(stream, sr, _channel_number(stream.layout, choice.channel, name))
+            n_bytes = 0
             for block in track.blocks(container):
-                pcm += block
-            had_s = len(pcm) / 2 / sr
+                n_bytes += block.nbytes
+                yield block
+            if not track.read_error and _lacks_last_page(file):
+                track.read_error = "the end is missing"
+            had_s = n_bytes / 2 / sr
             declared_s = _declared_seconds(container, stream) if missing is None else had_s / (1 - missing)
             _report(name, had_s, declared_s, track)
     except (FFmpegError, OSError, ValueError, EOFError) as error:
-        raise AudioError(
-            f"{name} cannot be read as audio ({_reason(error)}). Accepted are {FORMATS}; check that the file is whole "
-            "and holds sound, or convert it to WAV."
-        ) from error
-    samples = np.frombuffer(pcm, dtype=np.int16).astype(np.float32)
-    samples /= 32768
-    return samples
+        raise _unreadable(name, error) from error
+
+
+def decode_channels(file: BinaryIO, name: str, sr: int, track: int | None) -> NDArray[np.float32]:
+    """Each channel as `decode` gives it: (channels, samples)."""
+    channels = [decode(file, name, sr, Choice(track, 0))]
+    for number in range(1, _count_channels(file, name, track)):
+        file.seek(0)
+        channels.append(decode(file, name, sr, Choice(track, number)))
+    return np.stack(channels)
+
+
+def _count_channels(file: BinaryIO, name: str, track: int | None) -> int:
+    file.seek(0)
+    with _open(file) as container:
+        return _pick(container, name, track).channels
+
+
+def list_tracks(file: BinaryIO, name: str) -> list[AudioTrack]:
+    """The audio tracks of a seekable binary file. Raises AudioError where it has none, or cannot be read."""
+    from av.error import FFmpegError
+
+    try:
+        with _open(file) as container:
+            default = _pick(container, name, None)
+            return [
+                AudioTrack(
+                    index=index,
+                    codec=stream.codec_context.name,
+                    sample_rate=stream.sample_rate,
+                    channels=_channel_names(stream.layout),
+                    duration_s=_declared_seconds(container, stream),
+                    language=stream.language,
+                    title=stream.metadata.get("title"),
+                    default=stream is default,
+                )
+                for index, stream in enumerate(_audio_streams(container))
+            ]
+    except (FFmpegError, OSError, ValueError, EOFError) as error:
+        raise _unreadable(name, error) from error
+
+
+def default_names(n_channels: int) -> tuple[str, ...]:
+    """What to call channels that have no names."""
+    return ("FL", "FR") if n_channels == 2 else tuple(f"C{number}" for number in range(n_channels))
+
+
+def channel_number(names: Sequence[str], channel: int | str | None, name: str) -> int | None:
+    """The number of a channel that is given by it or by its name; None for None. Raises AudioError if it is not there.
+
+    `names` are FFmpeg's names of the channels that there are, `name` what to call their source in the message.
+    """
+    if channel is None:
+        return None
+    number = channel
+    if isinstance(channel, str):
+        wanted = _SIDES.get(channel.lower(), channel.upper())
+        number = names.index(wanted) if wanted in names else -1
+    if isinstance(number, int) and 0 <= number < len(names):
+        return number
+    known = ", ".join(f"{number} ({label})" for number, label in enumerate(names))
+    raise AudioError(f"{name} has no channel {channel!r}; it has {known}: give one of these, by number or name.")
+
+
+def _unreadable(name: str, error: Exception) -> AudioError:
+    return AudioError(
+        f"{name} cannot be read as audio ({_reason(error)}). Accepted are {FORMATS}; check that the file is whole "
+        "and holds sound, or convert it to WAV."
+    )
 
 
 def _missing_share(file: BinaryIO) -> float | None:
@@ -78,6 +204,19 @@ def _missing_share(file: BinaryIO) -> float | None:
     return 0.0 if declared >= _UNKNOWN_SIZE else max(0.0, 1 - actual / declared)
 
 
+def _lacks_last_page(file: BinaryIO) -> bool:
+    """Whether this is an Ogg file without a whole page that says it is the last. FFmpeg takes such a file as whole."""
+    file.seek(0)
+    if file.read(4) != b"OggS":
+        return False
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _OGG_PAGE))
+    end = file.read(_OGG_PAGE)
+    page = end[end.rfind(b"OggS") :]
+    is_last = len(page) > 26 and bool(page[5] & 4)
+    return not is_last or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
 def _open(file: BinaryIO) -> "InputContainer":
     import av
 
@@ -90,35 +229,60 @@ def _open(file: BinaryIO) -> "InputContainer":
         return cast("InputContainer", av.open(file, mode="r", options=_OPTIONS, **tolerant))
 
 
-def _pick(container: "InputContainer", name: str) -> "AudioStream":
-    """The default track, then the one of most channels, then the first: the order of the ffmpeg program."""
+def _audio_streams(container: "InputContainer") -> "list[AudioStream]":
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
+def _pick(container: "InputContainer", name: str, track: int | None) -> "AudioStream":
+    """The track of this number; else the default one, then the one of most channels, then the first, as ffmpeg does."""
     from av.stream import Disposition
 
-    tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    if tracks:
-        return max(tracks, key=lambda track: (bool(track.disposition & Disposition.default), track.channels))
-    found = ", ".join(stream.type for stream in container.streams) or "nothing"
-    raise AudioError(
-        f"{name} has no audio track that can be decoded (it holds: {found}). Accepted are {FORMATS}; "
-        "give a file with sound."
+    streams = _audio_streams(container)
+    if not streams:
+        found = ", ".join(stream.type for stream in container.streams) or "nothing"
+        raise AudioError(
+            f"{name} has no audio track that can be decoded (it holds: {found}). Accepted are {FORMATS}; "
+            "give a file with sound."
+        )
+    if track is None:
+        return max(streams, key=lambda stream: (bool(stream.disposition & Disposition.default), stream.channels))
+    if 0 <= track < len(streams):
+        return streams[track]
+    known = ", ".join(
+        f"{number} ({stream.language or stream.codec_context.name}, channels: {stream.channels})"
+        for number, stream in enumerate(streams)
     )
+    raise AudioError(f"{name} has no audio track {track}; it has {known}: give the number of one of these.")
+
+
+def _channel_number(layout: "AudioLayout", channel: int | str | None, name: str) -> int | None:
+    """`channel_number`; None too for the only channel there is, which needs no taking apart."""
+    number = channel_number(_channel_names(layout), channel, name)
+    return None if layout.nb_channels == 1 else number
+
+
+def _channel_names(layout: "AudioLayout") -> tuple[str, ...]:
+    names = tuple(channel.name for channel in layout.channels)
+    return default_names(len(names)) if "NONE" in names else names  # many a WAV file says how many channels, no more
 
 
 class _Track:
-    """One audio track on its way to mono 16-bit PCM, with a count of what had to be left out."""
+    """One audio track, or a channel of it, on its way to mono 16-bit PCM, with a count of what had to be left out."""
 
-    def __init__(self, stream: "AudioStream", sr: int) -> None:
+    def __init__(self, stream: "AudioStream", sr: int, channel: int | None = None) -> None:
         self.stream = stream
         self.sr = sr
+        self.channel = channel
         self.damaged_packets = 0
         self.read_error = ""
+        self.repair = Repair()
         self._resampler: AudioResampler | _SixteenBitResampler | None = None
         self._input_format: tuple[str, str, int] | None = None
 
     def blocks(self, container: "InputContainer") -> Iterator[memoryview]:
         """Native 16-bit samples, block by block."""
         for frame in self._frames(container):
-            yield from self._resampled(frame)
+            yield from self._resampled(frame if self.channel is None else _only_channel(frame, self.channel))
         yield from self._flushed()
 
     def _frames(self, container: "InputContainer") -> "Iterator[AudioFrame]":
@@ -141,6 +305,10 @@ class _Track:
                 return
 
     def _resampled(self, frame: "AudioFrame") -> Iterator[memoryview]:
+        if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # a header damaged in the middle
+            self.damaged_packets += 1
+            return
+        frame = self.repair(frame)
         input_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or input_format != self._input_format:  # streams may change in the middle
             yield from self._flushed()
@@ -153,6 +321,20 @@ class _Track:
         for frame in self._resampler.resample(None) if self._resampler else ():
             if frame is not None:  # a resampler with nothing to do hands the None back
                 yield _pcm(frame)
+
+
+def _only_channel(frame: "AudioFrame", channel: int) -> "AudioFrame":
+    """A mono frame of this channel, bit for bit."""
+    from av import AudioFrame
+
+    n_channels = len(frame.layout.channels)
+    if channel >= n_channels:
+        raise ValueError(f"from {frame.time} s on there are {n_channels} channels, and channel {channel} is wanted")
+    samples = frame.to_ndarray()  # planar: (channels, samples); packed: (1, samples * channels)
+    one: Any = samples[channel : channel + 1] if frame.format.is_planar else samples[:, channel::n_channels]
+    mono = AudioFrame.from_ndarray(np.ascontiguousarray(one), format=frame.format.name, layout="mono")
+    mono.sample_rate, mono.pts, mono.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return mono
 
 
 def _resampler(frame: "AudioFrame", sr: int) -> "AudioResampler | _SixteenBitResampler":
@@ -227,6 +409,10 @@ def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
             track.damaged_packets,
             f"; {track.read_error}" if track.read_error else "",
         )
+    if track.repair.silenced:
+        logger.warning("%s: %d samples are NaN or infinite and were silenced", name, track.repair.silenced)
+    if track.repair.peak:
+        logger.warning("%s: samples reach %g but belong within ±1, and were cut off", name, track.repair.peak)
 
 
 def _reason(error: Exception) -> str:

@@ -11,12 +11,12 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from shutil import copyfileobj
-from typing import Any, BinaryIO, TypeAlias, TypeVar
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from viska import _containers
+from viska._containers import AudioTrack as AudioTrack
 from viska.errors import AudioError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ Array = TypeVar("Array", NDArray[Any], torch.Tensor)
 _MAX_CHANNELS = 64
 _SUSPICIOUS_PEAK = 64.0  # no float recording is this far beyond full scale
 _SPOOL_IN_MEMORY = 32 * 2**20  # bytes of a pipe to hold before they go to disk
-_WHOLE_FRAMES = 60000  # up to ten minutes in one piece
-_BLOCK_FRAMES = 30000  # beyond, five minutes at a time: 50 MB of spectrum
+WHOLE_FRAMES = 60000  # up to ten minutes in one piece
+BLOCK_FRAMES = 30000  # beyond, five minutes at a time: 50 MB of spectrum
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 _ACCEPTED = (
     "a path, '-' for standard input, the bytes of a file, a file opened in binary mode, or a numpy array or torch "
@@ -55,24 +56,75 @@ _ACCEPTED = (
 )
 
 
-def load_audio(file: AudioSource, sr: int = SAMPLE_RATE) -> NDArray[np.float32]:
+def load_audio(
+    file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None, channel: int | str | None = None
+) -> NDArray[np.float32]:
     """Audio as mono float32 samples within ±1, (samples,), at `sr` Hz.
 
     `file` is a path (sound or video, in any format that FFmpeg reads), "-" (standard input), the bytes of a file, or a
     binary file object, which is read from its beginning and left open. An array or tensor is taken to be at `sr` Hz
-    already: (samples,) or (channels, samples), the channels being averaged; float32 mono comes back as it is, not
-    copied. A file that breaks off gives what it still holds, with a logged warning.
+    already: (samples,) or (channels, samples); float32 mono comes back as it is, not copied. A file that breaks off
+    gives what it still holds, with a logged warning.
 
-    Raises AudioError where the input cannot be read as audio. Needs no ffmpeg program.
+    Of several audio tracks (`audio_tracks` lists them) the one numbered `track` is taken, or the best one; of several
+    channels the one with the number or name `channel` ("left", "right", or FFmpeg's: "FC"), or the mean of all.
+
+    Raises AudioError where the input cannot be read as audio, or has no such track or channel; OptionError for what can
+    be no track or channel. Needs no ffmpeg program.
     """
+    _check_rate(sr)
+    choice = _choice(track, channel)
+    if isinstance(file, (np.ndarray, torch.Tensor)):
+        return _mono(_array_samples(file, choice), choice.channel)
+    with _opened(file) as (stream, name):
+        return _containers.decode(stream, name, sr, choice)
+
+
+def load_channels(file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None) -> NDArray[np.float32]:
+    """The channels apart: (channels, samples) float32 at `sr` Hz. Takes and raises what `load_audio` does."""
+    _check_rate(sr)
+    choice = _choice(track, None)
+    if isinstance(file, (np.ndarray, torch.Tensor)):
+        return np.atleast_2d(_array_samples(file, choice))
+    with _opened(file) as (stream, name):
+        return _containers.decode_channels(stream, name, sr, choice.track)
+
+
+def audio_tracks(file: AudioSource) -> list[AudioTrack]:
+    """The audio tracks of a file and their channels, in order. Raises AudioError where it has none.
+
+    >>> [(track.index, track.language, track.channels) for track in audio_tracks("film.mkv")]
+    [(0, 'eng', ('FL', 'FR')), (1, 'deu', ('FL', 'FR'))]
+    """
+    if isinstance(file, (np.ndarray, torch.Tensor)):
+        raise AudioError("An array has no tracks; give a file.")
+    with _opened(file) as (stream, name):
+        return _containers.list_tracks(stream, name)
+
+
+def _check_rate(sr: Any) -> None:
     if not isinstance(sr, int) or sr <= 0:
         raise AudioError(f"A sample rate of {sr!r} was given; it must be a whole number of Hz above 0, such as 16000.")
-    if isinstance(file, torch.Tensor):
-        file = _tensor_to_array(file)
-    if isinstance(file, np.ndarray):
-        return _mono(_float_samples(file))
+
+
+def _choice(track: Any, channel: Any) -> _containers.Choice:
+    if not (track is None or _is_count(track)):
+        raise OptionError(f"track={track!r} was given; accepted are None and whole numbers from 0.")
+    if not (channel is None or _is_count(channel) or isinstance(channel, str)):
+        raise OptionError(f"channel={channel!r} was given; accepted are None, whole numbers from 0, and names.")
+    return _containers.Choice(track, channel)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def audio_blocks(
+    file: AudioSource, *, track: int | None = None, channel: int | str | None = None
+) -> Iterator[memoryview]:
+    """What `load_audio` loads of a file, at 16 kHz and not yet as floats: blocks of native 16-bit samples."""
     with _opened(file) as (stream, name):
-        return _containers.decode(stream, name, sr)
+        yield from _containers.decode_blocks(stream, name, SAMPLE_RATE, _choice(track, channel))
 
 
 @contextmanager
@@ -162,16 +214,27 @@ def _check_range(samples: NDArray[np.float32]) -> None:
         logger.warning("float samples reach %g but belong within ±1; divide 16-bit values by 32768", peak)
 
 
-def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim != 2 or not 1 <= samples.shape[0] <= _MAX_CHANNELS:
+def _array_samples(array: NDArray[Any] | torch.Tensor, choice: _containers.Choice) -> NDArray[np.float32]:
+    """(samples,) or (channels, samples) float32 within ±1."""
+    if choice.track is not None:
+        raise AudioError(f"An array has no audio tracks, and track {choice.track} is wanted: leave it out.")
+    samples = _float_samples(_tensor_to_array(array) if isinstance(array, torch.Tensor) else array)
+    if samples.ndim != 1 and not (samples.ndim == 2 and 1 <= samples.shape[0] <= _MAX_CHANNELS):
         raise AudioError(
             f"An array of shape {samples.shape} was given; accepted are (samples,) and (channels, samples) with 1 to "
             f"{_MAX_CHANNELS} channels: choose one recording, or transpose (samples, channels)."
         )
-    mixed: NDArray[np.float32] = samples[0] if samples.shape[0] == 1 else samples.mean(axis=0, dtype=np.float32)
-    return mixed
+    return samples
+
+
+def _mono(samples: NDArray[np.float32], channel: int | str | None) -> NDArray[np.float32]:
+    """The one channel, the mean of all for None, or the only one there is."""
+    n_channels = 1 if samples.ndim == 1 else samples.shape[0]
+    number = _containers.channel_number(_containers.default_names(n_channels), channel, "The array")
+    if samples.ndim == 1:
+        return samples
+    mixed: NDArray[np.float32] = samples.mean(axis=0, dtype=np.float32) if n_channels > 1 else samples[0]
+    return mixed if number is None else cast("NDArray[np.float32]", samples[number])
 
 
 def pad_or_trim(array: Array, length: int = N_SAMPLES, *, axis: int = -1) -> Array:
@@ -249,15 +312,33 @@ def log_mel_spectrogram(
     if spectrogram.numel() == 0:
         return spectrogram
     # In one piece the spectrum of ten hours would take 6 GB, and each step another copy.
-    block = n_frames if n_frames <= _WHOLE_FRAMES else _BLOCK_FRAMES
+    block = n_frames if n_frames <= WHOLE_FRAMES else BLOCK_FRAMES
     for first in range(0, n_frames, block):
         last = min(first + block, n_frames)
-        piece = _samples_of_frames(samples, first, last, samples.shape[-1] + padding)
-        spectrogram[..., first:last] = _log_mel(piece, filters)
-    loudest = spectrogram.max()
+        spectrogram[..., first:last] = log_mel_frames(
+            lambda start, stop: samples[..., start:stop], first, last, samples.shape[-1] + padding, filters
+        )
+    return scale_log_mel(spectrogram, spectrogram.max())
+
+
+def scale_log_mel(spectrogram: torch.Tensor, loudest: torch.Tensor) -> torch.Tensor:
+    """Logarithms of mel energies as the network takes them: within 2.0 below those of the loudest.
+
+    Raises AudioError where the loudest is no finite number.
+    """
     if not torch.isfinite(loudest):
         raise AudioError("The samples hold NaN, infinity or values beyond all scale; float samples belong within ±1.")
     return spectrogram.clamp(min=loudest - 8.0).add_(4.0).div_(4.0)  # clamp makes the only copy; gradients need it
+
+
+def log_mel_frames(
+    read: Callable[[int, int], torch.Tensor], first: int, last: int, total: int, filters: torch.Tensor
+) -> torch.Tensor:
+    """Logarithms of mel energies of the frames from `first` to `last`, (..., n_mels, last - first), not yet scaled.
+
+    `read` gives samples (..., stop - start), fewer at the end of the input, which is then silent up to `total` samples.
+    """
+    return _log_mel(_samples_of_frames(read, first, last, total), filters)
 
 
 def _tensor_samples(audio: Any, device: str | torch.device | None) -> torch.Tensor:
@@ -276,12 +357,12 @@ def _tensor_samples(audio: Any, device: str | torch.device | None) -> torch.Tens
     return samples
 
 
-def _samples_of_frames(samples: torch.Tensor, first: int, last: int, total: int) -> torch.Tensor:
+def _samples_of_frames(read: Callable[[int, int], torch.Tensor], first: int, last: int, total: int) -> torch.Tensor:
     """What the windows of frames first..last-1 cover of the input, zero-padded to `total` samples and reflected."""
     reach = N_FFT // 2  # windows are centred on their frame, so that they reach beyond both ends
     total = max(total, reach + 1)  # the least that can be reflected
     start, stop = first * HOP_LENGTH - reach, (last - 1) * HOP_LENGTH + reach + 1  # reflection needs one more
-    inside = samples[..., max(start, 0) : min(stop, total)]
+    inside = read(max(start, 0), min(stop, total))
     inside = F.pad(inside, (0, min(stop, total) - max(start, 0) - inside.shape[-1]))
     return F.pad(inside[None], (max(-start, 0), max(stop - total, 0)), mode="reflect")[0]
 

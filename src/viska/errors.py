@@ -9,7 +9,8 @@
     │   └── CheckpointError                   the files are there, their content does not fit
     ├── OptionError (also ValueError)         an option, or a combination of options, is not accepted
     │   └── LanguageError                     a language that Whisper does not know
-    └── OutputError (also OSError)            a result cannot be written
+    ├── OutputError (also OSError)            a result cannot be written
+    └── OutOfMemoryError (also MemoryError)   the work does not fit into memory
 
 The builtin bases are those that openai/whisper raises, so that code written for it catches these too.
 A message says what was given, what is accepted and what to do.
@@ -64,3 +65,9 @@ class OutputError(ViskaError, OSError):
     """A result cannot be written."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(ViskaError, MemoryError):
+    """The work does not fit into memory."""
+
+    exit_code = 6

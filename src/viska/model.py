@@ -273,7 +273,8 @@ def causal_mask(n_ctx: int) -> Tensor:
 class Whisper(nn.Module):
     """The whole network, with the verbs that users know.
 
-    `added_tokens` names the tokens that a fine-tune added behind Whisper's own vocabulary.
+    `added_tokens` names the tokens that a fine-tune added behind Whisper's own vocabulary. `compute_type` says in which
+    number format `transcribe` is to run it (`viska.load_model`); the module itself computes in that of its weights.
     """
 
     _alignment_heads: Tensor
@@ -282,6 +283,7 @@ class Whisper(nn.Module):
         super().__init__()
         self.dims = dims
         self.added_tokens = tuple(added_tokens)
+        self.compute_type = "auto"
         self.encoder = AudioEncoder(
             dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
         )
@@ -312,6 +314,11 @@ class Whisper(nn.Module):
     def alignment_heads(self) -> Tensor:
         """The heads whose attention follows the audio: (n_text_layer, n_text_head) bool, sparse as users expect it."""
         return self._alignment_heads.to_sparse()
+
+    @property
+    def alignment_pairs(self) -> list[tuple[int, int]]:
+        """The same as pairs of layer and head, from zero; needs no sparse tensor, which not every device has."""
+        return [(layer, head) for layer, head in self._alignment_heads.nonzero().tolist()]
 
     def set_alignment_heads(self, dump: bytes) -> None:
         """Take the alignment heads from base85 of gzip of one byte a head. Raises ValueError for another size."""

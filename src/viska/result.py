@@ -3,8 +3,10 @@
 Frozen dataclasses that also read like the dicts of openai/whisper: `result["segments"][0]["text"]`.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 
@@ -67,10 +69,11 @@ class Segment(DictView):
     `start` and `end` are seconds; `seek` is the mel frame (10 ms) at which its window began; `tokens` include the
     timestamp tokens. `temperature`, `avg_logprob`, `compression_ratio` and `no_speech_prob` are those of the window and
     shared by all its segments. What was not asked for is None: `words`; the `language` (a code), which a recording with
-    several of them has per window; and for each token its log-probability and the likeliest tokens in its place.
+    several of them has per window; for each token its log-probability and the likeliest tokens in its place; and the
+    `channel`, counted from 0, where each was transcribed apart.
     """
 
-    _absent_when_none = ("words", "language", "token_logprobs", "top_logprobs")
+    _absent_when_none = ("words", "language", "token_logprobs", "top_logprobs", "channel")
 
     id: int
     seek: int
@@ -86,12 +89,49 @@ class Segment(DictView):
     language: str | None = None
     token_logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[tuple[TokenAlternative, ...], ...] | None = None
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=True)
+class GuardEvent(DictView):
+    """Something that the guard saw to, between two times in seconds.
+
+    `action` is "dropped" for text that is not in the transcript, "decoded again" for text that was replaced,
+    "recovered" for speech whose text was found at a second look, and "left" for speech without any sound text. `reason`
+    says why, and `text` is what was dropped, replaced or recovered.
+    """
+
+    start: float
+    end: float
+    action: str
+    reason: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Transcript(DictView):
-    """The text of a recording, its segments in order, and its language (a code such as "en")."""
+    """The text of a recording, its segments in order, and its language (a code such as "en").
+
+    `record` is what the guard saw to, in order; None where it was off.
+    """
+
+    _absent_when_none = ("record",)
 
     text: str
     segments: tuple[Segment, ...]
     language: str
+    record: tuple[GuardEvent, ...] | None = None
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words in order; none where they were not asked for."""
+        return tuple(word for segment in self.segments for word in segment.words or ())
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write it in the format of the path's ending; see `viska.formats.save`, which takes the same options.
+
+        >>> transcript.save("talk.srt", preset="tv")
+        """
+        from viska.formats import save
+
+        return save(self, path, **options)

@@ -6,7 +6,7 @@ begins. `find_alignment` does this for the text of one window; `merge_punctuatio
 to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
@@ -59,8 +59,9 @@ def dtw(x: Tensor | NDArray[np.floating]) -> NDArray[np.int64]:
     Where the two cheapest ways into a cell cost the same, the step along the row is taken, even if it costs more: this
     is what openai/whisper does on a CPU, and real weights hardly ever tie.
     """
-    cost = x.detach().double().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x, dtype=np.float64)
-    return backtrace(_trace(cost))
+    if isinstance(x, Tensor):
+        x = (x.float() if x.element_size() < 4 else x).detach().cpu().numpy()  # not every device has float64
+    return backtrace(_trace(np.asarray(x, dtype=np.float64)))
 
 
 def dtw_cpu(x: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -118,11 +119,13 @@ def find_alignment(
     *,
     medfilt_width: int = 7,
     qk_scale: float = 1.0,
+    starts: Iterable[int] = (),
 ) -> list[WordTiming]:
     """The words of `text_tokens` (no timestamps) with their times in a window.
 
     `mel` is the window's log-mel (n_mels, 3000) or its audio features (n_audio_ctx, D), which saves encoding it again;
-    `num_frames` how many of its mel frames are sound. One pass of the decoder over the known text.
+    `num_frames` how many of its mel frames are sound; `starts` the numbers of tokens with which a word begins although
+    no space does, as those of segments. One pass of the decoder over the known text.
     """
     if not text_tokens:
         return []
@@ -134,7 +137,7 @@ def find_alignment(
         if not is_audio_features(model, mel):
             features = model.embed_audio(features)  # (1, S, D)
         logits, scores = model.decoder(tokens, features, need_weights=True)
-    attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_heads.indices().T.tolist()])
+    attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_pairs])
     matrix = alignment_matrix(attention * qk_scale, num_frames, medfilt_width)  # (T, S')
     # A token is heard where the decoder, at the position before it, decides for it.
     begin = len(start) - 1
@@ -142,13 +145,26 @@ def find_alignment(
     token_times = columns[np.diff(rows, prepend=-1) > 0] / TOKENS_PER_SECOND
 
     probabilities = logits[0, begin:-2, : tokenizer.eot].softmax(dim=-1)  # (text, eot)
-    said = probabilities[torch.arange(len(text_tokens)), list(text_tokens)].double().cpu().numpy()
-    words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
+    said = probabilities[torch.arange(len(text_tokens)), list(text_tokens)].cpu().numpy().astype(np.float64)
+    words, word_tokens = _split_words(tokenizer, [*text_tokens, tokenizer.eot], starts)
     bounds = np.cumsum([0, *map(len, word_tokens[:-1])])
     return [
         WordTiming(word, own, float(token_times[first]), float(token_times[end]), float(said[first:end].mean()))
         for word, own, (first, end) in zip(words, word_tokens, pairwise(bounds), strict=False)
     ]
+
+
+def _split_words(
+    tokenizer: Tokenizer, tokens: Sequence[int], starts: Iterable[int]
+) -> tuple[list[str], list[list[int]]]:
+    """The words and the tokens of each, none of which reaches over a start."""
+    words: list[str] = []
+    word_tokens: list[list[int]] = []
+    for begin, end in pairwise(sorted({0, len(tokens), *starts})):
+        part = tokenizer.split_to_word_tokens(tokens[begin:end])
+        words += part[0]
+        word_tokens += part[1]
+    return words, word_tokens
 
 
 def alignment_matrix(scores: Tensor, num_frames: int, medfilt_width: int) -> Tensor:

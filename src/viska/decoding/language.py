@@ -46,7 +46,7 @@ def detect_language(
     tokenizer = tokenizer or tokenizer_for(model)
     if tokenizer.language is None or tokenizer.language_token not in tokenizer.sot_sequence:
         raise LanguageError("this model knows English alone and cannot tell languages; use a multilingual one")
-    candidates = _language_tokens(tokenizer, candidate_languages(languages))
+    candidates = tokens_of_languages(tokenizer, candidate_languages(languages))
     single = mel.ndim == 2
     if single:
         mel = mel.unsqueeze(0)  # (1, n_mels, 3000)
@@ -78,7 +78,7 @@ def candidate_languages(languages: str | Collection[str] | None) -> frozenset[st
     return codes
 
 
-def _language_tokens(tokenizer: Tokenizer, codes: frozenset[str] | None) -> dict[str, int]:
+def tokens_of_languages(tokenizer: Tokenizer, codes: frozenset[str] | None) -> dict[str, int]:
     """Code -> token of these languages, in the order of the tokens."""
     if codes is None:
         return dict(zip(tokenizer.all_language_codes, tokenizer.all_language_tokens, strict=True))

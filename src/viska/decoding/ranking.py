@@ -1,17 +1,16 @@
 """Which of several finished sequences is the answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
-from torch import Tensor
 
 
 class SequenceRanker(ABC):
     """Chooses one sequence in each group."""
 
     @abstractmethod
-    def rank(self, tokens: Sequence[Sequence[Tensor]], sum_logprobs: Sequence[Sequence[float]]) -> list[int]:
+    def rank(self, tokens: Sequence[Sequence[Sized]], sum_logprobs: Sequence[Sequence[float]]) -> list[int]:
         """Per group the candidates' tokens (without prompt and end) and log-probabilities -> per group an index."""
 
 
@@ -21,7 +20,7 @@ class MaximumLikelihoodRanker(SequenceRanker):
     def __init__(self, length_penalty: float | None) -> None:
         self.length_penalty = length_penalty
 
-    def rank(self, tokens: Sequence[Sequence[Tensor]], sum_logprobs: Sequence[Sequence[float]]) -> list[int]:
+    def rank(self, tokens: Sequence[Sequence[Sized]], sum_logprobs: Sequence[Sequence[float]]) -> list[int]:
         """The index of the best candidate of each group; the first of equals."""
         return [
             int(

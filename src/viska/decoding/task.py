@@ -1,5 +1,6 @@
 """One decoding from log-mel to text: the reference path, plain enough to be the oracle of every faster one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from typing import Any
@@ -39,7 +40,12 @@ class DecodingTask:
     decoder: TokenDecoder
     logit_filters: list[LogitFilter]
 
-    def __init__(self, model: Whisper, options: DecodingOptions) -> None:
+    def __init__(
+        self,
+        model: Whisper,
+        options: DecodingOptions,
+        make_inference: Callable[[Whisper, int], Inference] = PyTorchInference,
+    ) -> None:
         validate(options)
         self.model = model
         self.options = options
@@ -56,7 +62,7 @@ class DecodingTask:
         self.sample_begin: int = len(self.initial_tokens)
         self.sot_index: int = self.initial_tokens.index(self.tokenizer.sot)
 
-        self.inference = PyTorchInference(model, len(self.initial_tokens))
+        self.inference = make_inference(model, len(self.initial_tokens))
         self.sequence_ranker = MaximumLikelihoodRanker(options.length_penalty)
         self.bias = phrase_bias(options.bias, options.bias_strength, self.tokenizer) if options.bias else None
         self.recorder: RecordingDecoder | None = None
@@ -88,12 +94,7 @@ class DecodingTask:
             filters.append(SuppressBlank(self.tokenizer, self.sample_begin))
         if banned := suppressed_tokens(options.suppress_tokens, self.tokenizer):
             filters.append(SuppressTokens(banned))
-        if options.suppress_regex is not None:
-            filters.append(SuppressMatching(options.suppress_regex, self.tokenizer, self.model.device))
-        if options.repetition_penalty != 1:
-            filters.append(RepetitionPenalty(options.repetition_penalty, self.tokenizer, self.sample_begin))
-        if options.no_repeat_ngram_size:
-            filters.append(NoRepeatNgram(options.no_repeat_ngram_size, self.tokenizer, self.sample_begin))
+        filters += steering_filters(options, self.tokenizer, self.sample_begin, self.model.device)
         if not options.without_timestamps:
             precision = SECONDS_OF_CONTEXT / self.model.dims.n_audio_ctx  # 0.02 s a timestamp
             latest = options.max_initial_timestamp
@@ -104,9 +105,13 @@ class DecodingTask:
     @torch.no_grad()
     def run(self, mel: Tensor) -> list[DecodingResult]:
         """Log-mel (B, n_mels, 3000), or audio features (B, n_audio_ctx, D), -> one result a window."""
+        return self.run_on_features(self._get_audio_features(mel))
+
+    @torch.no_grad()
+    def run_on_features(self, features: Tensor) -> list[DecodingResult]:
+        """What the encoder made of windows, (B, S, D) -> one result a window."""
         self.decoder.reset()
-        n_audio = mel.shape[0]
-        features = self._get_audio_features(mel)  # (B, S, D)
+        n_audio = features.shape[0]
         tokens = torch.tensor([self.initial_tokens], device=features.device).repeat(n_audio, 1)  # (B, T)
         languages, language_probs = self._detect_language(features, tokens)
         if self.options.task == "lang_id":
@@ -194,20 +199,12 @@ class DecodingTask:
         return sequence[self.sample_begin : end]
 
     def _result(self, audio: int, tokens: list[int], sum_logprob: float, **known: Any) -> DecodingResult:
-        text = self.tokenizer.decode(tokens).strip()
         if self.recorder is not None:
             figures = self.recorder.figures(audio, tokens)
             known |= self._token_figures(figures)
             if self.bias is not None:  # the search believes its bias; the result says what the model itself thinks
                 sum_logprob = sum(figure.logprob for figure in figures) + self.recorder.end_logprob(audio, tokens)
-        return DecodingResult(
-            tokens=tokens,
-            text=text,
-            avg_logprob=sum_logprob / (len(tokens) + 1),
-            temperature=self.options.temperature,
-            compression_ratio=compression_ratio(text),
-            **known,
-        )
+        return finished_result(tokens, sum_logprob, self.tokenizer, self.options.temperature, **known)
 
     def _token_figures(self, figures: list[TokenFigures]) -> dict[str, Any]:
         """The fields of a result that tell about single tokens, those that are asked for."""
@@ -223,6 +220,35 @@ class DecodingTask:
                 for figure in figures
             )
         return named
+
+
+def steering_filters(
+    options: DecodingOptions, tokenizer: Tokenizer, sample_begin: int, device: torch.device
+) -> list[LogitFilter]:
+    """The rules of Viska's own that the options ask for: what matches an expression, and repetition."""
+    filters: list[LogitFilter] = []
+    if options.suppress_regex is not None:
+        filters.append(SuppressMatching(options.suppress_regex, tokenizer, device))
+    if options.repetition_penalty != 1:
+        filters.append(RepetitionPenalty(options.repetition_penalty, tokenizer, sample_begin))
+    if options.no_repeat_ngram_size:
+        filters.append(NoRepeatNgram(options.no_repeat_ngram_size, tokenizer, sample_begin))
+    return filters
+
+
+def finished_result(
+    tokens: list[int], sum_logprob: float, tokenizer: Tokenizer, temperature: float, **known: Any
+) -> DecodingResult:
+    """The result for tokens without the end, and the figures that are told of their text."""
+    text = tokenizer.decode(tokens).strip()
+    return DecodingResult(
+        tokens=tokens,
+        text=text,
+        avg_logprob=sum_logprob / (len(tokens) + 1),
+        temperature=temperature,
+        compression_ratio=compression_ratio(text),
+        **known,
+    )
 
 
 def decode(

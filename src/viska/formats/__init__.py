@@ -4,13 +4,14 @@
     to_srt(transcript, LineOptions(max_line_width=42))           -> the same with its line options; needs words
     to_srt(transcript, PRESETS["tv"])                            -> Viska's own layout: made to be read
     write(transcript, "talk.wav", "out", "srt", PRESETS["tv"])   -> [Path("out/talk.srt")]
+    save(transcript, "out/talk.srt", preset="tv")                -> the same by the path of the file
 
 Each `to_*` is a pure function of a `Transcript`, or of any mapping laid out like openai/whisper's results. Where there
 are words, cues take their times from them.
 """
 
 from viska.formats.cues import Cue, TimedText, format_timestamp
-from viska.formats.files import FORMATS, write
+from viska.formats.files import FORMATS, save, write, write_text
 from viska.formats.karaoke import to_ass, to_lrc
 from viska.formats.lines import LineOptions
 from viska.formats.plain import to_json, to_tsv, to_txt
@@ -25,6 +26,7 @@ __all__ = [
     "Preset",
     "TimedText",
     "format_timestamp",
+    "save",
     "to_ass",
     "to_cues",
     "to_json",
@@ -34,4 +36,5 @@ __all__ = [
     "to_txt",
     "to_vtt",
     "write",
+    "write_text",
 ]

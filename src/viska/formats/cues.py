@@ -53,10 +53,11 @@ def format_timestamp(seconds: float, always_include_hours: bool = False, decimal
 
 def stamp(time: int, always_include_hours: bool, decimal_marker: str) -> str:
     """`format_timestamp` of whole milliseconds."""
-    minutes, rest = divmod(time, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    prefix = f"{hours:02d}:" if always_include_hours or hours > 0 else ""
-    return f"{prefix}{minutes:02d}:{rest // 1000:02d}{decimal_marker}{rest % 1000:03d}"
+    seconds, thousandths = divmod(time, 1000)
+    clock = [seconds // 3600, seconds // 60 % 60, seconds % 60]
+    if not (always_include_hours or clock[0]):
+        del clock[0]
+    return ":".join(f"{number:02d}" for number in clock) + f"{decimal_marker}{thousandths:03d}"
 
 
 def centiseconds(time: int) -> int:

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from viska.errors import OptionError, OutputError
 from viska.formats.karaoke import to_ass, to_lrc
 from viska.formats.lines import LineOptions
 from viska.formats.plain import to_json, to_tsv, to_txt
-from viska.formats.presets import Preset
+from viska.formats.presets import PRESETS, Preset
 from viska.formats.subtitles import to_srt, to_vtt
 
 FORMATS: Mapping[str, Callable[..., str]] = {
@@ -24,11 +25,13 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "ass": to_ass,
 }
 ALL = ("txt", "vtt", "srt", "tsv", "json")  # what "all" means to users of openai/whisper
-LAID_OUT = frozenset({"vtt", "srt", "lrc", "ass"})  # those that take options
+LAID_OUT = ("vtt", "srt", "lrc", "ass")  # those that take options
+_ENDINGS = ", ".join(f".{name}" for name in FORMATS)
 
 _ADVICE = {
     errno.ENOSPC: "free some space, or choose another output folder",
     errno.EDQUOT: "free some of your quota, or choose another output folder",
+    errno.EFBIG: "files may not be so large here (ulimit -f): raise the limit, or choose another output folder",
     errno.EISDIR: "there is a folder of that name: move it away, or choose another output folder",
     errno.ENOTDIR: "a part of the path is a file: choose another output folder",
     errno.EEXIST: "a file has the name of the folder: choose another output folder",
@@ -58,12 +61,59 @@ def write(
     # All contents before the first file: what cannot be formatted leaves no files behind.
     contents = {Path(output_dir) / f"{stem}.{name}": _content(transcript, name, options) for name in chosen}
     for path, content in contents.items():
-        try:
-            _write_whole(path, content.encode("utf-8"))
-        except OSError as error:
-            advice = _ADVICE.get(error.errno or 0, "check its permissions, or choose another output folder")
-            raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+        write_text(path, content)
     return list(contents)
+
+
+def save(
+    transcript: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    preset: Preset | str | None = None,
+    **line_options: Any,
+) -> Path:
+    """Write the transcript as this file, UTF-8, in the format of its ending, a key of FORMATS; returns the path.
+
+    Cues are laid out as the `preset`, or its name in PRESETS, says, or as the options of `LineOptions` do. A missing
+    folder is made, an older file replaced; the file appears whole or not at all. Raises OptionError for another ending
+    and for options that do not fit, OutputError if the file cannot be written.
+
+    >>> save(transcript, "talk.srt", max_line_width=42, max_line_count=2)
+    """
+    path = Path(path)
+    name = path.suffix.lower().removeprefix(".")
+    if name not in FORMATS:
+        raise OptionError(f"{os.fspath(path)!r} does not end in the name of a format: let it end in {_ENDINGS}")
+    options = _layout(preset, line_options)
+    if options is not None and name not in LAID_OUT:
+        raise OptionError(f"{name} has no cues to lay out: leave the options out, or save as {', '.join(LAID_OUT)}")
+    write_text(path, _content(transcript, name, options))
+    return path
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file that appears whole or not at all, UTF-8, line ends as they are; a missing folder is made.
+
+    Raises OutputError if it cannot be written.
+    """
+    try:
+        _write_whole(path, content.encode("utf-8"))
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check its permissions, or choose another output folder")
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+
+
+def _layout(preset: Preset | str | None, line_options: Mapping[str, Any]) -> LineOptions | Preset | None:
+    accepted = [field.name for field in fields(LineOptions)]
+    if unknown := sorted(set(line_options) - set(accepted)):
+        raise OptionError(f"unknown option {', '.join(unknown)}: give some of preset, {', '.join(accepted)}")
+    if preset is None:
+        return LineOptions(**line_options) if line_options else None
+    if line_options:
+        raise OptionError(f"a preset lays cues out by itself: leave out {', '.join(line_options)}, or the preset")
+    if isinstance(preset, str) and preset not in PRESETS:
+        raise OptionError(f"unknown preset {preset!r}: give one of {', '.join(PRESETS)}, or a Preset(...)")
+    return PRESETS[preset] if isinstance(preset, str) else preset
 
 
 def _content(transcript: Mapping[str, Any], name: str, options: LineOptions | Preset | None) -> str:

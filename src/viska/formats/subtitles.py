@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from heapq import merge
 from typing import Any
 
 from viska.errors import OptionError
+from viska.formats.channels import by_channel
 from viska.formats.cues import Cue, stamp
 from viska.formats.lines import LineOptions, highlighted, line_cues
 from viska.formats.presets import PRESETS, Preset
@@ -17,9 +19,15 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 def to_cues(transcript: Mapping[str, Any], options: LineOptions | Preset | None = None) -> Iterable[Cue]:
     """The cues of a transcript: in Viska's own layout for a `Preset`, else in openai/whisper's, words not highlighted.
 
+    Where channels were transcribed apart, each is laid out by itself: only cues of two channels can overlap.
     Raises OptionError for options of another kind, and for line options where words are lacking.
     """
     _check(options)
+    parts = [_cues(part, options) for part in by_channel(transcript)]
+    return parts[0] if len(parts) == 1 else merge(*parts, key=lambda cue: cue.start)
+
+
+def _cues(transcript: Mapping[str, Any], options: LineOptions | Preset | None) -> Iterable[Cue]:
     if isinstance(options, Preset):
         return readable_cues(transcript, options)
     return line_cues(transcript, options or LineOptions())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from viska.result import Segment, Transcript
+from viska.result import GuardEvent, Segment, Transcript
 from viska.tokenizer import Tokenizer
 
 
@@ -19,6 +19,7 @@ class Assembler:
         self.duration_s = duration_s
         self.compat = compat
         self.segments: list[Segment] = []
+        self.events: list[GuardEvent] = []
 
     def add(self, segments: Iterable[Segment]) -> Iterator[Segment]:
         """The segments of the next window as they stand in the transcript."""
@@ -31,8 +32,9 @@ class Assembler:
             self.segments.append(numbered)
             yield numbered
 
-    def transcript(self, language: str) -> Transcript:
-        """All that was said so far."""
+    def transcript(self, language: str, *, guarded: bool = False) -> Transcript:
+        """All that was said so far, and what the guard saw to where there is one."""
         # Decoded together, since a character may be cut in two between segments.
         tokens = [token for segment in self.segments for token in segment.tokens]
-        return Transcript(text=self.tokenizer.decode(tokens), segments=tuple(self.segments), language=language)
+        record = tuple(self.events) if guarded else None
+        return Transcript(self.tokenizer.decode(tokens), tuple(self.segments), language, record)

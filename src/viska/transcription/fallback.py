@@ -1,22 +1,32 @@
 """Decoding a window again, hotter, until its text looks sound."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from viska.decoding import DecodingResult
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What text must pass; None switches a test off."""
+    """What text must pass; None switches a test off.
+
+    `looping` tells text that goes round in circles. `speechless` says that nobody speaks in the window: improbable text
+    is what one expects then, and not worth a second decoding.
+    """
 
     compression_ratio: float | None
     logprob: float | None
     no_speech: float | None
+    looping: Callable[[DecodingResult], bool] | None = None
+    speechless: bool = False
 
     def repetitive(self, result: DecodingResult) -> bool:
-        """Whether the text compresses too well to be speech."""
-        return self.compression_ratio is not None and result.compression_ratio > self.compression_ratio
+        """Whether the text compresses too well to be speech, or goes round in circles."""
+        compressible = self.compression_ratio is not None and result.compression_ratio > self.compression_ratio
+        return compressible or (self.looping is not None and self.looping(result))
 
     def improbable(self, result: DecodingResult) -> bool:
         """Whether the model itself thinks little of the text."""
@@ -30,25 +40,21 @@ class Thresholds:
 
     def failed(self, result: DecodingResult) -> bool:
         """Whether the text is to be decoded again; improbable text of a window without speech is not worth it."""
-        unsound = self.repetitive(result) or self.improbable(result)
+        unsound = not self.speechless and (self.repetitive(result) or self.improbable(result))
         hopeless = self.no_speech is not None and result.no_speech_prob > self.no_speech and self.improbable(result)
         return unsound and not hopeless
 
 
 def decode_with_fallback(
-    attempt: Callable[[float], DecodingResult],
-    temperatures: Sequence[float],
-    thresholds: Thresholds,
-    *,
-    keep_last: bool = False,
-) -> DecodingResult:
-    """The first result that passes the thresholds, trying one temperature after the other.
+    attempts: Iterable[A], thresholds: Thresholds, *, keep_last: bool = False
+) -> Generator[A, DecodingResult, DecodingResult]:
+    """The first result that passes the thresholds: yields one attempt after the other and is sent what came of it.
 
     Where all fail: with `keep_last` the last one, as in openai/whisper, else the best one.
     """
     failures: list[DecodingResult] = []
-    for temperature in temperatures:
-        result = attempt(temperature)
+    for attempt in attempts:
+        result = yield attempt
         if not thresholds.failed(result):
             return result
         failures.append(result)

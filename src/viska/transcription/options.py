@@ -1,5 +1,6 @@
 """Everything that can be asked of a transcription, in one frozen value that Python and the command line share."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import isfinite
@@ -7,6 +8,9 @@ from typing import Any
 
 from viska.decoding.options import DecodingOptions, validate
 from viska.errors import OptionError
+from viska.vad import vad_options
+
+logger = logging.getLogger(__name__)
 
 COMPAT = (None, "openai")
 
@@ -23,8 +27,8 @@ class TranscribeOptions:
     """Text with a lower mean log-probability is decoded again; None never."""
     no_speech_threshold: float | None = 0.6
     """A window with a higher probability of no speech, and text of low probability, is skipped; None never."""
-    condition_on_previous_text: bool = True
-    """Whether each window is given the text before it as a prompt."""
+    condition_on_previous_text: bool | None = None
+    """Whether each window is given the text before it as a prompt. None: wherever windows are decoded in order."""
     initial_prompt: str | None = None
     """Text to stand before the first window: names and spellings to expect, or the style."""
     carry_initial_prompt: bool = False
@@ -48,8 +52,41 @@ class TranscribeOptions:
     multilingual: bool = False
     """Whether the language may change: told of each window, which goes on in the one before unless another reaches
     `language_detection_threshold`. Where it changes, the text before is no prompt."""
+    audio_track: int | None = None
+    """Which audio track of a file, counted from 0; None takes the best."""
+    channel: int | str | None = None
+    """Which channel, counted from 0, or by name: "left", "right", or FFmpeg's; None takes the mean of all."""
+    batch_size: int = 1
+    """How many windows are decoded at once. With more than 1 a recording is cut into windows that know nothing of each
+    other, at pauses; what is asked of each stays the same."""
+    vad_filter: bool = False
+    """Whether to leave out, before anything is decoded, where nobody speaks. Times stay those of the recording."""
+    vad_parameters: Mapping[str, Any] | None = None
+    """The fields of `viska.vad.VadOptions` that are to differ from its defaults."""
+    short_context: bool = True
+    """Whether the encoder hears a short window with a few seconds of silence behind it instead of with half a minute
+    in all; text that looks doubtful is decoded again with all of it. Not with `compat`."""
+    guard: bool = True
+    """Whether text is held against all that is known of its window: what is made up, repeated or taken from the prompt
+    is dropped or decoded again, and speech without text is looked at again. `Transcript.record` tells. Not with
+    `compat`."""
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     """How each window is decoded; its temperature and prompt are set per window."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether windows know nothing of each other."""
+        return self.batch_size > 1 and not self.condition_on_previous_text
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the guard is on."""
+        return self.guard and self.compat is None
+
+    @property
+    def conditions(self) -> bool:
+        """Whether each window is given the text before it."""
+        return self.condition_on_previous_text is not False and not self.independent
 
     def decoding_at(self, temperature: float, prompt: Iterable[int]) -> DecodingOptions:
         """The decoding options of one attempt: beams belong to temperature 0, several samples to the others."""
@@ -107,9 +144,20 @@ def _validate(options: TranscribeOptions) -> None:
         raise OptionError("hallucination_silence_threshold looks at words: give word_timestamps too")
     if options.decoding.task == "lang_id":
         raise OptionError("task 'lang_id' tells a language and transcribes nothing; use detect_language")
+    _validate_batch(options)
     _validate_detection(options)
     for temperature in options.temperature:
         validate(options.decoding_at(temperature, ()))
+
+
+def _validate_batch(options: TranscribeOptions) -> None:
+    if options.batch_size < 1:
+        raise OptionError(f"batch_size is {options.batch_size}; it must be 1 or more")
+    vad_options(options.vad_parameters)
+    if options.vad_parameters and not options.vad_filter:
+        raise OptionError("vad_parameters say how to leave out silence: give vad_filter too")
+    if options.compat == "openai" and (options.batch_size > 1 or options.vad_filter):
+        raise OptionError("compat 'openai' decodes every window in order: leave out batch_size and vad_filter")
 
 
 def _validate_detection(options: TranscribeOptions) -> None:
@@ -120,3 +168,14 @@ def _validate_detection(options: TranscribeOptions) -> None:
         raise OptionError(f"language_detection_threshold is {threshold}; it must be from 0 to 1, or None")
     if options.multilingual and options.decoding.language is not None:
         raise OptionError("multilingual tells the language of each window: leave language out; languages may limit it")
+
+
+def warn_of_lost_translation(options: TranscribeOptions, *, n_encoder_layers: int, n_decoder_layers: int) -> None:
+    """Say so where a translation is asked of a model that was not taught any, and answers in the language spoken.
+
+    Models with a shortened decoder (large-v3-turbo, distil-large-v3) were trained on transcription alone.
+    """
+    if options.decoding.task == "translate" and n_decoder_layers < n_encoder_layers:
+        logger.warning(
+            "this model has never learnt to translate: the text will be in the language spoken; use medium or large-v3"
+        )

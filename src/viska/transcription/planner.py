@@ -22,6 +22,11 @@ class Window:
         return self.start / FRAMES_PER_SECOND
 
     @property
+    def end_s(self) -> float:
+        """Where the window ends, in seconds."""
+        return (self.start + self.size) / FRAMES_PER_SECOND
+
+    @property
     def duration_s(self) -> float:
         """How long the window is, in seconds."""
         return self.size / FRAMES_PER_SECOND

@@ -15,6 +15,7 @@ PUNCTUATION = "\"'“¿([{-\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  # 
 WORDS_LOOKED_AT = 8
 IMPROBABLE = 0.15
 SHORT_S, LONG_S = 0.133, 2.0  # words are hardly ever shorter or longer
+ODD_WORDS, ROUNDING = 3, 0.01  # so many odd words make a segment odd, or all of them
 NEAR_EDGE_S = 2.0
 
 
@@ -46,9 +47,8 @@ def is_anomalous(segment: Segment | None) -> bool:
     """Whether the first words of a segment look odd, three of them or all."""
     if segment is None or not segment.words:
         return False
-    words = [word for word in segment.words if word.word not in PUNCTUATION][:WORDS_LOOKED_AT]
-    score = sum(map(anomaly, words))
-    return score >= 3 or score + 0.01 >= len(words)
+    oddness = [anomaly(word) for word in segment.words if word.word not in PUNCTUATION][:WORDS_LOOKED_AT]
+    return sum(oddness) >= min(ODD_WORDS, len(oddness) - ROUNDING)
 
 
 def _first_with_words(segments: Iterable[Segment]) -> Segment | None:

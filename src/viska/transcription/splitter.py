@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from viska.audio import FRAMES_PER_SECOND
 from viska.decoding import DecodingResult
 from viska.result import Segment
 from viska.tokenizer import Tokenizer
@@ -26,11 +27,12 @@ class Split:
     ends_closed: bool
 
 
-def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split:
+def split(result: DecodingResult, window: Window, tokenizer: Tokenizer, *, least_rest: int = 0) -> Split:
     """Cut a window's tokens where one segment's closing timestamp meets the next one's opening one.
 
     A window that breaks off within a segment is consumed up to that segment's start, so that the next window hears it
-    whole. Without a cut the whole window is one segment. Radford et al. (2022), section 4.5.
+    whole. Where fewer than `least_rest` frames would be left to hear again, what was begun there is a segment too.
+    Without a cut the whole window is one segment. Radford et al. (2022), section 4.5.
     """
     tokens = result.tokens
     is_timestamp = [tokenizer.timestamp_begin <= token < tokenizer.timestamp_end for token in tokens]
@@ -41,6 +43,7 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split
         segment = _segment(slice(None), window.start_s, window.start_s + duration, result, window, tokenizer)
         return Split((segment,), window.size, ends_closed)
 
+    consumed = (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP
     if ends_closed:
         cuts.append(len(tokens))  # nothing is said after the last segment
     segments = [
@@ -54,9 +57,12 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer) -> Split
         )
         for begin, end in pairwise([0, *cuts])
     ]
-    if ends_closed:
-        return Split(tuple(segments), window.size, ends_closed)
-    consumed = (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP
+    if not ends_closed and window.size - consumed < least_rest:
+        begun = slice(cuts[-1], None)
+        start = window.start_s + consumed / FRAMES_PER_SECOND
+        segments.append(_segment(begun, start, window.start_s + window.duration_s, result, window, tokenizer))
+    if ends_closed or window.size - consumed < least_rest:
+        return Split(tuple(segments), window.size, ends_closed=True)
     return Split(tuple(segments), consumed, ends_closed)
 
 

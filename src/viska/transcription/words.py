@@ -55,17 +55,23 @@ def place_words(
     *,
     offset_s: float,
     last_speech_s: float,
+    settle: bool = False,
 ) -> list[Segment]:
     """The segments of a window with their words, and with the times that these give them.
 
     `n_tokens` are the text tokens of each segment, which the words of `alignment` cover in this order; `offset_s` is
-    where the window begins, `last_speech_s` where the last word before it ended.
+    where the window begins, `last_speech_s` where the last word before it ended. Where a word or a mark reaches over
+    the end of its segment, `settle` counts its tokens there against the next one; without, as in openai/whisper, that
+    one makes up for them with a word of the segment behind it.
     """
     pace = pace or Pace(0.0, 0.0)
     placed = []
     remaining = iter(alignment)
+    owed = 0
     for segment, n_own in zip(segments, n_tokens, strict=True):
-        words = _take(remaining, n_own, offset_s)
+        owed = n_own + min(owed, 0) if settle else n_own
+        words, n_taken = _take(remaining, owed, offset_s)
+        owed -= n_taken
         if words:
             words = _behind_a_pause(words, pace, last_speech_s)
             segment, words = _agree_on_start(segment, words, pace)
@@ -75,8 +81,8 @@ def place_words(
     return placed
 
 
-def _take(remaining: Iterator[WordTiming], n_tokens: int, offset_s: float) -> list[Word]:
-    """The next words, until these cover as many tokens; marks that went to another word are passed over."""
+def _take(remaining: Iterator[WordTiming], n_tokens: int, offset_s: float) -> tuple[list[Word], int]:
+    """The next words, until these cover as many tokens, and how many they cover; moved marks are passed over."""
     words: list[Word] = []
     covered = 0
     while covered < n_tokens and (timing := next(remaining, None)) is not None:
@@ -84,7 +90,7 @@ def _take(remaining: Iterator[WordTiming], n_tokens: int, offset_s: float) -> li
             start, end = round(offset_s + timing.start, 2), round(offset_s + timing.end, 2)
             words.append(Word(timing.word, start, end, timing.probability))
         covered += len(timing.tokens)
-    return words
+    return words, covered
 
 
 def _behind_a_pause(words: list[Word], pace: Pace, last_speech_s: float) -> list[Word]:

@@ -100,7 +100,7 @@ def find_cached(root: Path, key: str) -> CachedModel | None:
         return CachedModel(folder, str(manifest["source"]), files)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         _log.warning("%s is unreadable (%s: %s) and is ignored", folder / MANIFEST, type(error).__name__, error)
         return None
 
@@ -126,15 +126,31 @@ def find_upstream_file(model: OfficialModel, download_root: str | Path | None = 
     return None
 
 
-def obtain(key: str, sources: Sequence[Source], root: Path) -> Path:
+def why_offline(offline: bool | None = None) -> str | None:
+    """Why nothing may be fetched; None where it may. `offline` None leaves it to the environment variable."""
+    if offline:
+        return "offline=True (--offline, local_files_only) forbids to fetch it"
+    if offline is None and _is_true("VISKA_OFFLINE"):
+        return "VISKA_OFFLINE is set, which forbids to fetch it"
+    return None
+
+
+def obtain(key: str, sources: Sequence[Source], root: Path, *, offline: bool | None = None) -> Path:
     """The folder of a model: from the cache if it is whole there, else fetched from the first source that can.
 
-    Two processes that want the same model take turns. Raises DownloadError when no source delivers or the cache cannot
-    be written, DigestError when one delivered other bytes and none the right ones.
+    Two processes that want the same model take turns. `offline` True asks no source, None asks none where the
+    environment variable VISKA_OFFLINE is true. Raises DownloadError when no source may be asked, none delivers or the
+    cache cannot be written, DigestError when one delivered other bytes and none the right ones.
     """
     folder = root / key
-    if _damage(root, key) is None:
+    problem = _damage(root, key)
+    if problem is None:
         return folder
+    if reason := why_offline(offline):
+        raise DownloadError(
+            f"the model {key} is not whole in {root} ({problem}), and {reason}. Run 'viska models fetch "
+            f"{name_of(key)}' where there is a connection, and copy {folder} from there; or give the path of a model"
+        )
     try:
         with _turn(root, key):
             problem = _damage(root, key)
@@ -217,8 +233,11 @@ def _fetch(key: str, sources: Sequence[Source], root: Path) -> Path:
 
 
 def _forbidden(source: Source) -> str | None:
-    true = {"1", "true", "yes", "on"}
-    return next((name for name in source.offline_variables if os.environ.get(name, "").lower() in true), None)
+    return next(filter(_is_true, source.offline_variables), None)
+
+
+def _is_true(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in {"1", "true", "yes", "on"}
 
 
 def _fetch_from(source: Source, key: str, root: Path) -> Path:

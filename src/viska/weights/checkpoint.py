@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from viska.weights.registry import Heads
 
 FLOAT_DTYPES = frozenset({"float32", "float16", "bfloat16"})
 MAX_TEXT_POSITIONS = 8192  # the decoder holds a square mask of them; Whisper has 448
+MAX_VOCABULARY = 1 << 20  # each token is given a name, and Whisper has 51,866
 MAX_JSON_BYTES = 64 << 20  # a tokenizer.json has 2 to 4 MB
 _SHOWN = 5
 
@@ -49,7 +51,7 @@ def check_dimensions(origin: str, dims: ModelDimensions, n_tensors: int) -> None
     """Refuse dimensions that no Whisper model can have; `origin` is the file that gave them."""
     for field, value in asdict(dims).items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(f"{origin}: {field} is {value!r}, and must be a whole number of 1 or more")
+            raise CheckpointError(f"{origin}: {field} is {short_repr(value)}, and must be a whole number of 1 or more")
     if dims.n_audio_layer + dims.n_text_layer > n_tensors:
         raise CheckpointError(
             f"{origin}: {dims.n_audio_layer} + {dims.n_text_layer} layers, but only {n_tensors} tensors"
@@ -70,6 +72,8 @@ def check_dimensions(origin: str, dims: ModelDimensions, n_tensors: int) -> None
             )
     if dims.n_text_ctx > MAX_TEXT_POSITIONS:
         raise CheckpointError(f"{origin}: {dims.n_text_ctx} text positions; at most {MAX_TEXT_POSITIONS} are accepted")
+    if dims.n_vocab > MAX_VOCABULARY:
+        raise CheckpointError(f"{origin}: {dims.n_vocab} tokens; at most {MAX_VOCABULARY} are accepted")
 
 
 def check_tensors(

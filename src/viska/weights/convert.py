@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from viska.errors import OptionError, OutputError
 from viska.languages import LANGUAGES
 from viska.model import ModelDimensions
+from viska.quantization import quantize_rows
 from viska.weights.checkpoint import Checkpoint
 from viska.weights.huggingface import CONFIG_FIELDS, PREFIX, WEIGHTS
-from viska.weights.load import COMPUTE_TYPES, Located, alignment_heads, locate, read_checkpoint
+from viska.weights.int8 import QUANTIZATION, is_quantised, scale_name
+from viska.weights.load import Located, alignment_heads, locate, read_checkpoint
 from viska.weights.mapping import huggingface_names
 from viska.weights.registry import ENGLISH_VOCAB, V3_VOCAB, Heads
 
@@ -23,6 +26,10 @@ TOKENIZER_FILES = (
     *("special_tokens_map.json", "tokenizer_config.json", "preprocessor_config.json"),
 )
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+STORED = (*DTYPES, "int8")
+"""What weights may be stored as."""
+
 
 def convert_model(
     src: str | Path,
@@ -30,25 +37,29 @@ def convert_model(
     *,
     dtype: str | None = None,
     download_root: str | Path | None = None,
+    offline: bool | None = None,
 ) -> Path:
     """Write the model `src` (a name or path, as for `load_model`) as a new folder `dst`, and return its path.
 
     The folder gets model.safetensors, config.json, generation_config.json with the alignment heads, and the tokenizer's
     files of the source where it has them. `dtype` is "float32", "float16" or "bfloat16"; None keeps that of the source.
+    "int8" stores the weights of linear maps in a byte each (docs/models.md), a form that only Viska reads. `offline` is
+    that of `load_model`.
+
     Raises OutputError when `dst` exists or cannot be written, OptionError for an unknown dtype, and what `load_model`
     raises.
     """
-    if dtype is not None and dtype not in COMPUTE_TYPES:
-        raise OptionError(f"dtype {dtype!r} is not known; accepted are {', '.join(COMPUTE_TYPES)}")
+    if dtype is not None and dtype not in STORED:
+        raise OptionError(f"dtype {dtype!r} is not known; accepted are {', '.join(STORED)}")
     target = Path(dst).expanduser()
     if target.exists():
         raise OutputError(f"{target} exists, and is not overwritten; give a new folder")
-    located = locate(src, download_root)
+    located = locate(src, download_root, offline=offline)
     checkpoint = read_checkpoint(located.path)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
-        _write(checkpoint, located, partial, COMPUTE_TYPES[dtype] if dtype is not None else None)
+        _write(checkpoint, located, partial, dtype)
         partial.rename(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
@@ -57,17 +68,21 @@ def convert_model(
     return target
 
 
-def _write(checkpoint: Checkpoint, located: Located, folder: Path, dtype: torch.dtype | None) -> None:
+def _write(checkpoint: Checkpoint, located: Located, folder: Path, dtype: str | None) -> None:
     names, dims = huggingface_names(checkpoint.dims), checkpoint.dims
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name in list(checkpoint.state):
-        tensor = checkpoint.state.pop(name).detach()
-        tensors[PREFIX + names[name]] = tensor.to(dtype or tensor.dtype).contiguous()
-    stored = tensors[f"{PREFIX}decoder.embed_tokens.weight"].dtype
+        tensor, stored = checkpoint.state.pop(name).detach(), PREFIX + names[name]
+        if dtype == "int8" and is_quantised(name, tuple(tensor.shape)):
+            tensors[stored], tensors[scale_name(stored)] = quantize_rows(tensor)
+        else:
+            tensors[stored] = tensor.to(DTYPES.get(dtype or "", tensor.dtype)).contiguous()
+    floating = str(tensors[f"{PREFIX}decoder.embed_positions.weight"].dtype).removeprefix("torch.")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     standard_vocabulary = dims.n_vocab - len(checkpoint.added_tokens)
     ids = _token_ids(standard_vocabulary)
-    _write_json(folder / "config.json", _config(dims, ids, str(stored).removeprefix("torch.")))
+    config = _config(dims, ids, floating)
+    _write_json(folder / "config.json", config | ({"quantization_config": QUANTIZATION} if dtype == "int8" else {}))
     heads = alignment_heads(located, checkpoint)
     _write_json(folder / "generation_config.json", _generation_config(standard_vocabulary, ids, heads))
     source = located.path if located.path.is_dir() else located.path.parent

@@ -37,6 +37,7 @@ VERSION, SPEC, REVISION = 6, "WhisperSpec", 3
 DTYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)
 ACCEPTED_DTYPES = frozenset({"float32", "float16", "bfloat16", "int8", "int16"})
 MAX_RANK = 4
+MAX_ENTRIES = 1 << 16  # an entry takes a few bytes of the file and hundreds of memory; large-v3 has some 2,000
 HEAD_WIDTH = 64  # of every Whisper model; older files do not store the number of heads
 PROJECTION, EMBEDDINGS = "decoder/projection", "decoder/embeddings"
 
@@ -97,12 +98,12 @@ class ModelFile:
         if (spec, revision) != (SPEC, REVISION):
             raise CheckpointError(f"{self.origin}: holds {spec} revision {revision}, expected {SPEC} {REVISION}")
         variables: dict[str, Variable] = {}
-        for _ in range(self._number("I")):
+        for _ in range(self._count("tensors")):
             variable = self._variable()
             self._refuse_duplicate(variable.name, variables)
             variables[variable.name] = variable
         stored = dict(variables)
-        for _ in range(self._number("I")):
+        for _ in range(self._count("aliases")):
             alias, target = self._string(), self._string()
             self._refuse_duplicate(alias, variables)
             if target not in stored:
@@ -136,6 +137,12 @@ class ModelFile:
         size = struct.calcsize(f"<{code}")
         self._require(size, "a number")
         return int(struct.unpack(f"<{code}", self._file.read(size))[0])
+
+    def _count(self, what: str) -> int:
+        count = self._number("I")
+        if count > MAX_ENTRIES:
+            raise CheckpointError(f"{self.origin}: claims {count} {what}, at most {MAX_ENTRIES} are accepted")
+        return count
 
     def _string(self) -> str:
         length = self._number("H")

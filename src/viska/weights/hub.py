@@ -57,7 +57,7 @@ class HubFetch:
         return f"Hugging Face hub ({self.hub.repo})"
 
     folder_name = "hub"
-    offline_variables = ("VISKA_OFFLINE", "HF_HUB_OFFLINE")
+    offline_variables = ("HF_HUB_OFFLINE",)
 
     @property
     def address(self) -> str | None:
@@ -89,12 +89,13 @@ class HubFetch:
             lfs = entry.get("lfs")
             lfs = lfs if isinstance(lfs, dict) else {}
             size = lfs.get("size", entry.get("size"))
+            digest = dict(self.hub.digests).get(name, lfs.get("sha256"))
             files[name] = RemoteFile(
                 url=f"{self.address}/{self.hub.repo}/resolve/{commit}/{quote(name)}",
                 name=name,
-                size=size if isinstance(size, int) else None,
-                sha256=dict(self.hub.digests).get(name, lfs.get("sha256")),
-                git_sha1=None if lfs else entry.get("blobId"),
+                size=size if isinstance(size, int) and size >= 0 else None,
+                sha256=_hexadecimal(digest, 64),
+                git_sha1=None if lfs else _hexadecimal(entry.get("blobId"), 40),
             )
         return files
 
@@ -117,3 +118,8 @@ class HubFetch:
             f"{self.hub.repo} has neither {WEIGHTS} nor {CTRANSLATE2}; weights in other files are not read "
             "(a pickle can run code): convert them to safetensors first"
         )
+
+
+def _hexadecimal(value: object, length: int) -> str | None:
+    """A digest from a server's answer; it becomes part of a file's name, so that nothing else is taken for one."""
+    return value if isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{length}}}", value) else None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from viska.weights.checkpoint import (
     read_alignment_heads,
     read_json,
 )
+from viska.weights.int8 import dequantised, is_int8, is_quantised, scale_name
 from viska.weights.mapping import huggingface_names, tensor_shapes
 from viska.weights.vocabulary import read_added_tokens
 
@@ -41,7 +43,7 @@ CONFIG_FIELDS = {
 }
 """Field of ModelDimensions -> field of config.json."""
 
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
 
 
 def read_huggingface(folder: Path, weights: Path | None = None, *, in_memory: bool = False) -> Checkpoint:
@@ -56,7 +58,7 @@ def read_huggingface(folder: Path, weights: Path | None = None, *, in_memory: bo
     with ExitStack() as stack:
         tensors = _Tensors(files, stack, in_memory=in_memory)
         check_dimensions(str(config_path), dims, len(tensors.facts))
-        state = _read_state(tensors, dims, origin)
+        state = _read_int8(tensors, dims, origin) if is_int8(config) else _read_state(tensors, dims, origin)
     heads = read_alignment_heads(generation, generation_path) or read_alignment_heads(config, config_path)
     return Checkpoint(dims, state, heads, read_added_tokens(folder, dims, generation | config))
 
@@ -109,6 +111,25 @@ def _read_state(tensors: _Tensors, dims: ModelDimensions, origin: str) -> dict[s
     return {name: tensors.read(stored) for name, stored in names.items()}
 
 
+def _read_int8(tensors: _Tensors, dims: ModelDimensions, origin: str) -> dict[str, Tensor]:
+    shapes, names = tensor_shapes(dims), huggingface_names(dims)
+    quantised = {name: shape for name, shape in shapes.items() if is_quantised(name, shape)}
+    integers = {names[name]: shape for name, shape in quantised.items()}
+    others = {names[name]: shape for name, shape in shapes.items() if name not in quantised}
+    others |= {scale_name(names[name]): shape[:1] for name, shape in quantised.items()}
+    found = tensors.facts
+    check_tensors(origin, others, {name: facts for name, facts in found.items() if name not in integers})
+    check_tensors(
+        origin, integers, {name: facts for name, facts in found.items() if name in integers}, frozenset({"int8"})
+    )
+    return {
+        name: dequantised(origin, stored, tensors.read(stored), tensors.read(scale_name(stored)))
+        if name in quantised
+        else tensors.read(stored)
+        for name, stored in names.items()
+    }
+
+
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
@@ -119,7 +140,7 @@ def _weight_files(folder: Path) -> list[Path]:
     names = sorted({str(name) for name in shards.values()})
     for name in names:
         if Path(name).name != name or "\\" in name:
-            raise CheckpointError(f"{index}: {name!r} must be the name of a file in the same folder")
+            raise CheckpointError(f"{index}: {short_repr(name)} must be the name of a file in the same folder")
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}, which {INDEX} names; fetch the model again")
     return [folder / name for name in names]
@@ -139,5 +160,5 @@ def _dimensions(config: Mapping[str, Any], path: Path) -> ModelDimensions:
         required |= {"encoder_ffn_dim": 4 * dims.n_audio_state, "decoder_ffn_dim": 4 * dims.n_audio_state}
     for name, value in required.items():
         if config.get(name, value) != value:
-            raise CheckpointError(f"{path}: {name} is {config[name]!r}; Whisper has {value!r}")
+            raise CheckpointError(f"{path}: {name} is {short_repr(config[name])}; Whisper has {value!r}")
     return dims

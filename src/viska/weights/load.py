@@ -2,12 +2,13 @@
 
 import logging
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short_repr
 
 import torch
 
+from viska.compute import check_compute_type
 from viska.errors import CheckpointError, OptionError, UnknownModelError
 from viska.model import Whisper
 from viska.weights import cache
@@ -23,8 +24,7 @@ from viska.weights.wheels import WheelFetch
 
 _log = logging.getLogger(__name__)
 
-COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_AUTO_DTYPES = {"cpu": torch.float32, "cuda": torch.float16, "mps": torch.float32}
+_CUDA_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # all others are float16
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def load_model(
     in_memory: bool = False,
     *,
     compute_type: str = "auto",
+    offline: bool | None = None,
 ) -> Whisper:
     """Load a Whisper model, ready for inference.
 
@@ -51,18 +52,24 @@ def load_model(
     `device` is "cpu", "cuda", "cuda:N" or "mps"; None takes CUDA where there is a GPU, else the CPU.
     `download_root` is the folder for fetched models, see `models_folder`.
     `in_memory` reads the files into memory at once instead of mapping them.
-    `compute_type` is the dtype of the weights: "float32", "float16", "bfloat16", or "auto" for float16 on CUDA and
-    float32 elsewhere.
+    `compute_type` says how `transcribe` computes: "float32", "int8", "bfloat16" or "float16"; "auto" takes what is fast
+    where the model runs and costs no accuracy worth the name. What a processor is not made for becomes float32, with a
+    line in the log. The module itself has float32 weights on a CPU, whatever the compute type; on CUDA float32 or
+    bfloat16 ones where these are asked for, else float16.
+    `offline` True fetches nothing and opens no connection, False may, None leaves it to the environment variable
+    VISKA_OFFLINE.
 
     Raises OptionError, UnknownModelError, DownloadError, DigestError, CheckpointError.
     """
     target = resolve_device(device)
     dtype = resolve_dtype(compute_type, target)
-    located = locate(name_or_path, download_root)
+    located = locate(name_or_path, download_root, offline=offline)
     checkpoint = read_checkpoint(located.path, in_memory=in_memory)
     if located.official is not None and checkpoint.dims != located.official.dims:
         raise CheckpointError(f"{located.path} holds {checkpoint.dims}, but {located.official} was expected")
-    return build_model(checkpoint, alignment_heads(located, checkpoint), target, dtype)
+    model = build_model(checkpoint, alignment_heads(located, checkpoint), target, dtype)
+    model.compute_type = compute_type
+    return model
 
 
 def build_model(checkpoint: Checkpoint, heads: Heads | None, device: torch.device, dtype: torch.dtype) -> Whisper:
@@ -89,8 +96,10 @@ def alignment_heads(located: Located, checkpoint: Checkpoint) -> Heads | None:
     return heads
 
 
-def locate(name_or_path: str | Path, download_root: str | Path | None = None) -> Located:
-    """Find a model on the disk, fetching it first where needed.
+def locate(
+    name_or_path: str | Path, download_root: str | Path | None = None, *, offline: bool | None = None
+) -> Located:
+    """Find a model on the disk, fetching it first where needed and not `offline` (see `load_model`).
 
     An official name means the official model, even where a file of that name is in the current folder; `./name` means
     the file.
@@ -99,8 +108,8 @@ def locate(name_or_path: str | Path, download_root: str | Path | None = None) ->
         return Located(_existing(name_or_path))
     official = find_official(name_or_path)
     if official is not None:
-        return Located(_obtain_official(official, download_root), official)
-    if (path := Path(name_or_path).expanduser()).exists():
+        return Located(_obtain_official(official, download_root, offline), official)
+    if _exists(path := Path(name_or_path).expanduser()):
         return Located(path)
     hub = parse_hub_id(name_or_path)
     if hub is None:
@@ -109,23 +118,31 @@ def locate(name_or_path: str | Path, download_root: str | Path | None = None) ->
             "a .pt file, a folder with model.safetensors or model.bin and config.json, an id of the Hugging Face hub "
             "(owner/name)"
         )
-    return Located(_obtain(cache.hub_key(hub), [HubFetch(hub)], download_root))
+    root = cache.models_folder(download_root)
+    return Located(cache.obtain(cache.hub_key(hub), [HubFetch(hub)], root, offline=offline))
 
 
 def _existing(path: Path) -> Path:
     path = path.expanduser()
-    if not path.exists():
+    if not _exists(path):
         raise UnknownModelError(f"there is no file or folder {path}")
     return path
 
 
-def _obtain_official(model: OfficialModel, download_root: str | Path | None) -> Path:
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:  # a name that is too long; a folder that may not be entered; a null byte
+        raise UnknownModelError(f"{short_repr(str(path))} cannot be looked up ({error}); check the path") from error
+
+
+def _obtain_official(model: OfficialModel, download_root: str | Path | None, offline: bool | None) -> Path:
     root, key = cache.models_folder(download_root), cache.official_key(model)
     if cache.find_cached(root, key) is None:
         upstream = cache.find_upstream_file(model, download_root)
         if upstream is not None:
             return upstream
-    return _obtain(key, official_sources(model), download_root)
+    return cache.obtain(key, official_sources(model), root, offline=offline)
 
 
 def official_sources(model: OfficialModel) -> list[Source]:
@@ -138,15 +155,18 @@ def official_sources(model: OfficialModel) -> list[Source]:
     return sources
 
 
-def _obtain(key: str, sources: Sequence[Source], download_root: str | Path | None) -> Path:
-    return cache.obtain(key, sources, cache.models_folder(download_root))
-
-
 def read_checkpoint(path: Path, *, in_memory: bool = False) -> Checkpoint:
     """The weights of a `.pt` file or of a folder, whichever of the three formats it has.
 
     Raises CheckpointError when the files are not a whole Whisper model.
     """
+    try:
+        return _read_checkpoint(path, in_memory)
+    except PermissionError as error:
+        raise CheckpointError(f"{error.filename} may not be read; change its permissions, or give a copy") from error
+
+
+def _read_checkpoint(path: Path, in_memory: bool) -> Checkpoint:
     if path.is_file():
         if path.suffix == ".safetensors":
             return read_huggingface(path.parent, path, in_memory=in_memory)
@@ -187,8 +207,5 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 def resolve_dtype(compute_type: str, device: torch.device) -> torch.dtype:
     """The dtype of the weights for a compute type on a device. Raises OptionError for an unknown one."""
-    if compute_type == "auto":
-        return _AUTO_DTYPES[device.type]
-    if compute_type not in COMPUTE_TYPES:
-        raise OptionError(f"compute_type {compute_type!r} is not known; accepted are auto, {', '.join(COMPUTE_TYPES)}")
-    return COMPUTE_TYPES[compute_type]
+    check_compute_type(compute_type)
+    return _CUDA_DTYPES.get(compute_type, torch.float16) if device.type == "cuda" else torch.float32

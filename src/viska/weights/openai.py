@@ -18,7 +18,7 @@ class OpenAIFetch:
 
     label = "OpenAI's files"
     folder_name = "openai"
-    offline_variables = ("VISKA_OFFLINE",)
+    offline_variables = ()
 
     @property
     def address(self) -> str | None:

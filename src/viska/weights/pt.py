@@ -44,7 +44,7 @@ def _is_plain_zip(file: BinaryIO, path: Path) -> bool:
             return False
         with zipfile.ZipFile(file) as archive:
             packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:  # OSError: an impossible offset
         raise CheckpointError(f"{path} is damaged: {error}; fetch it again") from error
     if packed:
         raise CheckpointError(f"{path}: {packed[0]} is compressed inside the file, which torch never does; refused")
@@ -84,7 +84,9 @@ def _first_line(error: Exception) -> str:
 
 def _parts(content: Any, path: Path) -> tuple[ModelDimensions, dict[str, Tensor]]:
     if not isinstance(content, Mapping) or not {"dims", "model_state_dict"} <= content.keys():
-        found = sorted(map(str, content))[:5] if isinstance(content, Mapping) else type(content).__name__
+        # Names alone: a hostile key may be small in the file and endless as text.
+        names = sorted(key for key in content if isinstance(key, str)) if isinstance(content, Mapping) else []
+        found = names[:5] or type(content).__name__
         raise CheckpointError(f"{path} holds {found}, expected a dict with dims and model_state_dict")
     raw, state = content["dims"], content["model_state_dict"]
     if not isinstance(raw, Mapping) or set(raw) != set(DIMENSIONS):

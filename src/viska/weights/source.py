@@ -33,7 +33,7 @@ class Source(Protocol):
 
     @property
     def offline_variables(self) -> tuple[str, ...]:
-        """Environment variables that forbid it when they are true."""
+        """Environment variables that forbid this source alone when they are true; VISKA_OFFLINE forbids all."""
 
     def fetch(self, folder: Path) -> list[str]:
         """Put the model's files into `folder`, checked, and name them.

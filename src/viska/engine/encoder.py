@@ -1,0 +1,111 @@
+"""The encoder for speed: the same arithmetic as `viska.model`, with fused projections and chosen number formats.
+
+Radford et al. (2022), section 2.2. The stream between the blocks stays in float32 on a CPU, whatever the projections.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from viska.engine.kernels import Projection, projection
+from viska.engine.plan import dtype_of
+from viska.model import AudioEncoder, LayerNorm, Linear, MultiHeadAttention, ResidualAttentionBlock
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer normalisation in float32."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, module: LayerNorm) -> "Norm":
+        """The same as a module's."""
+        assert module.bias is not None
+        return cls(module.weight.detach().float(), module.bias.detach().float(), module.eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise the last axis of `x`."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class EncoderBlock:
+    """The parts of one block; queries, keys and values are one projection."""
+
+    attn_norm: Norm
+    qkv: Projection
+    out: Projection
+    mlp_norm: Norm
+    up: Projection
+    down: Projection
+
+    @classmethod
+    def of(cls, block: ResidualAttentionBlock, number_format: str) -> "EncoderBlock":
+        """The same as a module's, in a number format."""
+
+        def many(weight: Tensor, bias: Tensor | None) -> Projection:
+            return projection(weight, bias, number_format, many_rows=True)
+
+        up, down = mlp_layers(block)
+        return cls(
+            Norm.of(block.attn_ln),
+            many(*fused_qkv(block.attn)),
+            many(block.attn.out.weight, block.attn.out.bias),
+            Norm.of(block.mlp_ln),
+            many(up.weight, up.bias),
+            many(down.weight, down.bias),
+        )
+
+
+class Encoder:
+    """Log-mel to audio features, a window at a time; shorter windows give shorter features."""
+
+    def __init__(self, module: AudioEncoder, number_format: str) -> None:
+        self.dtype = dtype_of(number_format)
+        blocks = [block for block in module.blocks if isinstance(block, ResidualAttentionBlock)]
+        self.n_head = blocks[0].attn.n_head
+        self.conv1, self.conv2 = module.conv1, module.conv2
+        self.positions = module.positional_embedding.detach().float()
+        self.blocks = [EncoderBlock.of(block, number_format) for block in blocks]
+        self.norm = Norm.of(module.ln_post)
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """Log-mel (n_mels, F) with F even -> features (F / 2, D) float32."""
+        x = self._convolve(mel[None])[0].T  # (S, D)
+        # Sums along contiguous memory from here on, and in place: a new tensor a sum costs as much as the sum.
+        x = torch.add(x, self.positions[: len(x)], out=torch.empty_like(self.positions[: len(x)]))
+        for block in self.blocks:
+            x += block.out(self._attend(block.qkv(block.attn_norm(x))))
+            x += block.down(F.gelu(block.up(block.mlp_norm(x))))
+        return self.norm(x)
+
+    def _convolve(self, mel: Tensor) -> Tensor:
+        x = F.gelu(self.conv1(mel.to(self.conv1.weight.dtype)))  # (1, D, F)
+        return F.gelu(self.conv2(x))  # (1, D, F / 2)
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """(S, 3 D) -> (S, D)."""
+        q, k, v = qkv.to(self.dtype).view(len(qkv), 3, self.n_head, -1).permute(1, 2, 0, 3)[:, None]  # (1, H, S, D / H)
+        return F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(start_dim=1)
+
+
+def mlp_layers(block: ResidualAttentionBlock) -> tuple[Linear, Linear]:
+    """The two linear maps of a block's MLP."""
+    up, down = block.mlp[0], block.mlp[2]
+    assert isinstance(up, Linear)
+    assert isinstance(down, Linear)
+    return up, down
+
+
+def fused_qkv(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
+    """Weights (3 D, D) and bias (3 D,) of the three projections as one."""
+    query, key, value = attention.query, attention.key, attention.value
+    assert query.bias is not None
+    assert value.bias is not None
+    bias = torch.cat([query.bias, torch.zeros_like(query.bias), value.bias])
+    return torch.cat([query.weight, key.weight, value.weight]).detach(), bias.detach()

@@ -1,0 +1,94 @@
+"""Linear maps in each number format, behind one call: (..., in) -> (..., out).
+
+int8 here is weights with one scale an output channel, and activations with one scale a row, set by the row's own
+largest value: what a row becomes does not depend on the rows beside it.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from viska.engine.plan import Hardware, dtype_of
+from viska.quantization import STEPS, quantize_rows, row_peaks
+
+Projection = Callable[[Tensor], Tensor]
+
+
+class PlainProjection:
+    """Weights (out, in) and bias in a floating dtype, which the input is brought to."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.weight = weight.detach().to(dtype)
+        self.bias = None if bias is None else bias.detach().to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class OneDnnInt8Projection:
+    """int8 through oneDNN, which is fastest where the processor has instructions for int8 dot products."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        self.packed = torch.ops.onednn.qlinear_prepack(weight, None)
+        self.scale = scale
+        self.zero_points = torch.zeros(len(scale), dtype=torch.int32)
+        self.bias = torch.zeros(len(scale)) if bias is None else bias.detach().float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        rows = x.reshape(-1, x.shape[-1]).float()
+        peaks = row_peaks(rows)  # (rows, 1)
+        quantized = (rows * (STEPS / peaks)).round_().to(torch.int8)
+        y = torch.ops.onednn.qlinear_pointwise(
+            quantized,
+            1 / STEPS,
+            0,
+            self.packed,
+            self.scale,
+            self.zero_points,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return torch.addcmul(self.bias, y, peaks).view(*x.shape[:-1], -1)
+
+
+class FbgemmInt8Projection:
+    """int8 through FBGEMM, which needs no more than AVX2."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        zero_points = torch.zeros(len(scale), dtype=torch.long)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the Python package around quantized tensors is retired, the kernels stay
+            quantized = torch._make_per_channel_quantized_tensor(weight, scale.double(), zero_points, 0)
+            self.packed = torch.ops.quantized.linear_prepack(quantized, None)
+        self.bias = torch.zeros(len(scale)) if bias is None else bias.detach().float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        rows = x.reshape(-1, x.shape[-1]).float()
+        peaks = row_peaks(rows)  # (rows, 1)
+        y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            rows / peaks, 1 / STEPS, STEPS + 1, self.packed
+        )
+        return torch.addcmul(self.bias, y, peaks).view(*x.shape[:-1], -1)
+
+
+def projection(weight: Tensor, bias: Tensor | None, number_format: str, *, many_rows: bool = False) -> Projection:
+    """The linear map with these weights in this format; the bias may be None.
+
+    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on.
+    """
+    if number_format != "int8":
+        return PlainProjection(weight, bias, dtype_of(number_format))
+    quantized, scale = quantize_rows(weight)
+    kind = OneDnnInt8Projection if many_rows and Hardware.here().int8_dot_products else FbgemmInt8Projection
+    return kind(quantized, scale, bias)

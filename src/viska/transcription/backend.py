@@ -1,0 +1,113 @@
+"""What transcription needs of a network, and the two that there are: the reference path and the engine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from viska.audio import N_FRAMES
+from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
+from viska.decoding.options import compute_dtype
+from viska.engine import Engine, Heard, Lane, engine_for, fits_a_lane
+from viska.model import Whisper
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One window, heard already, to be decoded with these options, which name the language.
+
+    With `stop_loops` a text that goes round in circles is not decoded to the end, where windows are decoded together.
+    """
+
+    heard: Heard
+    options: DecodingOptions
+    stop_loops: bool = False
+
+
+class Backend(ABC):
+    """A network at work."""
+
+    any_length = False  # whether windows shorter than half a minute may be encoded as they are
+
+    @abstractmethod
+    def encode(self, mel: Tensor) -> Heard:
+        """Log-mel (n_mels, F) of a window, F even and at most 3000 -> what was heard."""
+
+    @abstractmethod
+    def detect_language(self, heard: Heard, languages: str | Collection[str] | None) -> dict[str, float]:
+        """Language code -> probability."""
+
+    @abstractmethod
+    def decode(self, attempt: Attempt) -> DecodingResult:
+        """Decode one window alone."""
+
+    @abstractmethod
+    def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:
+        """Where windows with these options are decoded together; None where each is decoded alone."""
+
+
+class EngineBackend(Backend):
+    """The engine: explicit caches, the model's compute type, windows together."""
+
+    any_length = True
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def encode(self, mel: Tensor) -> Heard:
+        """See `Backend.encode`."""
+        return self.engine.encode(mel)
+
+    def detect_language(self, heard: Heard, languages: str | Collection[str] | None) -> dict[str, float]:
+        """See `Backend.detect_language`."""
+        return self.engine.detect_language(heard, languages)
+
+    def decode(self, attempt: Attempt) -> DecodingResult:
+        """See `Backend.decode`."""
+        return self.engine.decode(attempt.heard, attempt.options)
+
+    def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:
+        """See `Backend.lane`."""
+        return self.engine.lane(options, n_windows) if fits_a_lane(options) else None
+
+
+class ReferenceBackend(Backend):
+    """The module itself, in the dtype of its weights: exact, and with whatever hooks its user has set."""
+
+    def __init__(self, model: Whisper, *, fp16: bool = True) -> None:
+        self.model = model
+        weights = next(model.parameters())
+        self.device, self.dtype = weights.device, compute_dtype(weights.dtype, weights.device, fp16=fp16)
+
+    def encode(self, mel: Tensor) -> Heard:
+        """See `Backend.encode`; the window is filled up with zeros to half a minute."""
+        mel = F.pad(mel, (0, N_FRAMES - mel.shape[-1]))
+        with torch.no_grad():
+            return Heard(self.model.embed_audio(mel[None].to(self.device, self.dtype))[0])
+
+    def detect_language(self, heard: Heard, languages: str | Collection[str] | None) -> dict[str, float]:
+        """See `Backend.detect_language`."""
+        return cast(dict[str, float], detect_language(self.model, heard.features, languages=languages)[1])
+
+    def decode(self, attempt: Attempt) -> DecodingResult:
+        """See `Backend.decode`."""
+        language = attempt.options.language or "en"
+        return cast(
+            DecodingResult, decode(self.model, attempt.heard.features, replace(attempt.options, language=language))
+        )
+
+    def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:  # noqa: ARG002  # the plain path is plain
+        """See `Backend.lane`."""
+        return None
+
+
+def backend_for(model: Whisper, *, reference: bool, fp16: bool = True) -> Backend:
+    """The engine, or the reference path where it is asked for or where forward hooks wait for the module's own pass."""
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    if reference or hooked:
+        return ReferenceBackend(model, fp16=fp16)
+    return EngineBackend(engine_for(model))

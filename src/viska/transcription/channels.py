@@ -1,0 +1,69 @@
+"""Each channel of a recording transcribed apart, as where every speaker has a microphone, and merged in time order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from viska.audio import AudioSource, load_channels
+from viska.errors import OptionError
+from viska.formats.channels import mark
+from viska.model import Whisper
+from viska.result import Segment, Transcript
+from viska.transcription.pipeline import segment_line, transcribe
+
+
+def transcribe_channels(
+    model: Whisper,
+    audio: AudioSource,
+    *,
+    audio_track: int | None = None,
+    verbose: bool | None = None,
+    on_segment: Callable[[Segment], None] | None = None,
+    **options: Any,
+) -> Transcript:
+    """Transcribe each channel by itself; every segment of the merged transcript tells its `channel`, from 0.
+
+    `audio` is what `transcribe` takes, an array being (channels, samples); the options are those of `transcribe`. One
+    channel comes after the other, so that `on_segment` is called in time order only within each. Raises what
+    `transcribe` does, and AudioError for an audio track that is not there.
+
+    >>> [(segment.channel, segment.text) for segment in transcribe_channels(model, "call.wav").segments]
+    [(0, ' Hello, how can I help?'), (1, ' I would like to know when you close.')]
+    """
+    if options.get("channel") is not None:
+        raise OptionError(f"channel is {options['channel']!r}, and all channels are asked for: leave it out")
+    transcripts = []
+    for number, samples in enumerate(load_channels(audio, track=audio_track)):
+
+        def told(segment: Segment, number: int = number) -> None:
+            segment = replace(segment, channel=number)
+            if verbose:
+                print(channel_line(segment), flush=True)  # noqa: T201  # verbose asks for it
+            if on_segment is not None:
+                on_segment(segment)
+
+        bar = False if verbose is False else None
+        transcripts.append(transcribe(model, samples, verbose=bar, on_segment=told, **options))
+    return merge_channels(transcripts)
+
+
+def channel_line(segment: Segment) -> str:
+    """A segment for reading along, with its channel where it has one: [start --> end] [CHANNEL_0]: text."""
+    return segment_line(replace(segment, text=mark(segment) + segment.text))
+
+
+def merge_channels(transcripts: Sequence[Transcript]) -> Transcript:
+    """One transcript of those of the channels 0, 1, ...: segments by their start, those of equal start by channel.
+
+    Its language is that of the channel that says most; where channels differ, each segment tells its own.
+    """
+    several = len({transcript.language for transcript in transcripts if transcript.segments}) > 1
+    segments = [
+        replace(segment, channel=channel, language=segment.language or (transcript.language if several else None))
+        for channel, transcript in enumerate(transcripts)
+        for segment in transcript.segments
+    ]
+    segments.sort(key=lambda segment: segment.start)  # stable
+    numbered = tuple(replace(segment, id=number) for number, segment in enumerate(segments))
+    chief = max(transcripts, key=lambda transcript: len(transcript.text))
+    return Transcript("".join(segment.text for segment in numbered), numbered, chief.language)

@@ -1,0 +1,71 @@
+"""A recording into the stretches that are transcribed each on its own: one in all, or windows that share a batch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from viska.audio import CHUNK_LENGTH, HOP_LENGTH
+from viska.recording import LogMel, Recording
+from viska.transcription.options import TranscribeOptions
+from viska.transcription.packing import PackedWindow, pack_regions
+from viska.transcription.planner import clips_in_frames
+from viska.transcription.speech import SpeechTrack, speech_track
+from viska.transcription.stretch import Stretch
+from viska.vad import Region, VoiceActivity, regions_from_times, speech_regions, vad_options, voice_activity
+
+
+def cut(recording: Recording, mel: LogMel, options: TranscribeOptions) -> list[Stretch]:
+    """The stretches that the options ask for, in order.
+
+    Without `vad_filter` they leave nothing out of what is to be transcribed, and those of a batch are cut where speech
+    is least probable. With it, and without a batch, all speech is one stretch.
+    """
+    clips = _clips(options.clip_timestamps, recording.duration_s)
+    activity = _activity(recording, options, clips)
+    speech = speech_track(activity, mel.n_frames) if activity is not None and options.guarded else None
+    if not (options.independent or options.vad_filter):
+        return [whole(mel, options.clip_timestamps, speech)]
+    regions = regions_from_times(clips, recording.n_samples)
+    if activity is not None and options.vad_filter:
+        regions = _overlaps(speech_regions(activity, vad_options(options.vad_parameters)), regions)
+    if options.independent:
+        probabilities = None if activity is None else activity.probabilities
+        return list(_packed(mel, pack_regions(regions, probabilities), speech))
+    return list(_packed(mel, [PackedWindow(regions)], speech)) if regions else []
+
+
+def whole(mel: LogMel, clip_timestamps: Sequence[float], speech: SpeechTrack | None = None) -> Stretch:
+    """A recording in order."""
+    return Stretch(mel, ((0, mel.n_frames),), tuple(clips_in_frames(clip_timestamps, mel.n_frames)), speech=speech)
+
+
+def _activity(
+    recording: Recording, options: TranscribeOptions, clips: Iterable[tuple[float, float]]
+) -> VoiceActivity | None:
+    """Where somebody speaks, if anything depends on it."""
+    to_be_cut = options.independent and any(end - start > CHUNK_LENGTH for start, end in clips)
+    needed = options.vad_filter or options.guarded or to_be_cut
+    return voice_activity(recording.blocks()) if needed else None
+
+
+def _packed(mel: LogMel, windows: Iterable[PackedWindow], speech: SpeechTrack | None) -> Iterator[Stretch]:
+    for window in windows:
+        bounds = [(piece.start // HOP_LENGTH, -(-piece.end // HOP_LENGTH)) for piece in window.pieces]
+        pieces = tuple((start, min(end, mel.n_frames)) for start, end in bounds if start < mel.n_frames)
+        if not pieces:  # less than a frame of sound
+            continue
+        heard = None if speech is None else speech.joined(pieces)
+        n_frames = sum(end - start for start, end in pieces)
+        yield Stretch(mel, pieces, ((0, n_frames),), window.time_map, heard)
+
+
+def _clips(clip_timestamps: Sequence[float], duration_s: float) -> list[tuple[float, float]]:
+    """Start, end, start, end ... in seconds -> pairs within a recording of this length."""
+    points = [min(point, duration_s) for point in clip_timestamps]
+    if len(points) % 2:
+        points.append(duration_s)
+    return [(start, end) for start, end in zip(points[::2], points[1::2], strict=True) if start < end]
+
+
+def _overlaps(first: Iterable[Region], second: Sequence[Region]) -> tuple[Region, ...]:
+    """What is in both, in order."""
+    common = [Region(max(a.start, b.start), min(a.end, b.end)) for a in first for b in second]
+    return tuple(sorted((region for region in common if region.start < region.end), key=lambda region: region.start))

@@ -1,0 +1,141 @@
+"""The guard: text held against all that is known of its window, so that nothing is invented and nothing is lost.
+
+Pure. It knows no phrases, it judges evidence: how much speech voice activity heard under a text, how sure the model was
+of it, whether it goes round in circles, whether it stood in the prompt already, and what speech has no text at all.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from viska.decoding import DecodingResult
+from viska.decoding.loops import find_loops
+from viska.result import Segment
+from viska.tokenizer import Tokenizer
+from viska.transcription.planner import Window
+from viska.transcription.speech import SpeechTrack
+
+MARGIN_S = 0.5
+"""By which the model's times of a segment may be off."""
+LEAST_SPOKEN_S = 0.1
+"""A shorter sound is no word: three frames of voice activity."""
+SURE_LOGPROB, SURE_NO_SPEECH = -0.25, 0.1
+"""A model that is so sure of a text, and of there being speech, is believed where voice activity heard none."""
+MISSED_S = 2.0
+"""Speech without text that is worth a decoding: with less, times that are off would be taken for loss."""
+PAUSE_S = 1.0
+"""A pause so long parts speech from speech."""
+EDGE_S = 0.3
+"""Heard along with missed speech on both sides: voice activity comes late and ends early."""
+LEAST_ADVANCE_S = 10.0
+"""Of a window that is moved, so that moving windows cannot cost more than three decodings for one."""
+ECHO_BYTES = 40
+"""Letters, in UTF-8, that a text has in common with its prompt by more than chance: half a dozen words."""
+
+NO_SPEECH, LOOP, PROMPT, MISSED = "no speech", "loop", "text of the prompt", "speech without text"
+
+
+Span: TypeAlias = tuple[float, float]
+"""Start and end, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a window that was decoded, between two times in seconds; `prompt` is the text before it."""
+
+    segments: tuple[Segment, ...]
+    speech: SpeechTrack
+    start_s: float
+    end_s: float
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a window: keep and drop these segments, and look again at speech that has no text.
+
+    `settled_s` is up to where the window is decided: earlier than proposed where speech at its end has no text, so that
+    the next window begins there. `echo` says that the window is to be decoded again without a prompt before any of this
+    is believed.
+    """
+
+    kept: tuple[Segment, ...]
+    dropped: tuple[Segment, ...]
+    missed: tuple[Span, ...]
+    settled_s: float
+    echo: bool
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict on a window."""
+    said = [segment for segment in evidence.segments if segment.text.strip()]
+    dropped = tuple(segment for segment in said if is_invented(segment, evidence.speech))
+    kept = tuple(segment for segment in evidence.segments if segment not in dropped)
+    missed = list(uncovered(kept, evidence.speech, evidence.start_s, evidence.end_s))
+    settled_s = evidence.end_s
+    if missed and evidence.end_s - missed[-1][1] < EDGE_S and missed[-1][0] - evidence.start_s > LEAST_ADVANCE_S:
+        settled_s = missed.pop()[0]
+    echo = is_echo("".join(segment.text for segment in said), evidence.prompt)
+    return Verdict(kept, dropped, tuple(missed), settled_s, echo)
+
+
+def is_speechless(speech: SpeechTrack, window: Window) -> bool:
+    """Whether voice activity hears nobody speak in a window."""
+    return speech.spoken_s(window.start_s, window.end_s) < LEAST_SPOKEN_S
+
+
+def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether there is no speech for the text of a segment, and the model is not sure of it either."""
+    if speech.spoken_s(segment.start - MARGIN_S, segment.end + MARGIN_S) >= LEAST_SPOKEN_S:
+        return False
+    return not (segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH)
+
+
+def is_echo(text: str, prompt: str) -> bool:
+    """Whether a text stands in the prompt, word for word. Text that was truly said twice comes without a prompt too."""
+    said = _letters(text)
+    return len(said.encode()) >= ECHO_BYTES and said in _letters(prompt)
+
+
+def uncovered(segments: Sequence[Segment], speech: SpeechTrack, start_s: float, end_s: float) -> Iterator[Span]:
+    """Where, between two times, somebody speaks for some seconds under no segment."""
+    said = sorted((segment.start, segment.end) for segment in segments if segment.text.strip())
+    at_s = start_s
+    for begin, end in [*said, (end_s, end_s)]:
+        for first, last in speech.runs(at_s, min(begin, end_s), pause_s=PAUSE_S):
+            if speech.spoken_s(first, last) >= MISSED_S:
+                yield max(at_s, first - EDGE_S), min(begin, end_s, last + EDGE_S)
+        at_s = max(at_s, end)
+
+
+def is_looping(result: DecodingResult, tokenizer: Tokenizer) -> bool:
+    """Whether the text of a window goes round in circles."""
+    return bool(find_loops([token for token in result.tokens if _is_text(token, tokenizer)]))
+
+
+def without_loops(result: DecodingResult, tokenizer: Tokenizer) -> tuple[DecodingResult, str]:
+    """The result with one copy of what it says over and over, and the text of the others; timestamps stay."""
+    places = [i for i, token in enumerate(result.tokens) if _is_text(token, tokenizer)]
+    loops = find_loops([result.tokens[i] for i in places])
+    surplus = {place for loop in loops for place in places[loop.start + loop.length : loop.end]}
+    if not surplus:
+        return result, ""
+    kept = [i for i in range(len(result.tokens)) if i not in surplus]
+    tokens = [result.tokens[i] for i in kept]
+    logprobs, top = result.token_logprobs, result.top_logprobs
+    cut = replace(
+        result,
+        tokens=tokens,
+        text=tokenizer.decode(tokens).strip(),
+        token_logprobs=None if logprobs is None else tuple(logprobs[i] for i in kept),
+        top_logprobs=None if top is None else tuple(top[i] for i in kept),
+    )
+    return cut, tokenizer.decode([result.tokens[i] for i in sorted(surplus)])
+
+
+def _is_text(token: int, tokenizer: Tokenizer) -> bool:
+    return token < tokenizer.eot or token >= tokenizer.timestamp_end
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())

@@ -1,0 +1,271 @@
+"""A stretch of a recording whose windows are decoded one after the other.
+
+It decides nothing about who decodes: `steps` yields what is to be decoded and is sent the results, so that one passage
+can be worked through alone and many together.
+"""
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from torch import Tensor
+
+from viska.audio import FRAMES_PER_SECOND, N_FRAMES, pad_or_trim
+from viska.decoding import DecodingResult, tokenizer_for
+from viska.engine import Heard
+from viska.model import Whisper
+from viska.result import GuardEvent, Segment
+from viska.timing import find_alignment, merge_punctuations
+from viska.tokenizer import Tokenizer
+from viska.transcription.backend import Attempt, Backend
+from viska.transcription.fallback import Thresholds, decode_with_fallback
+from viska.transcription.guard import (
+    LOOP,
+    MISSED,
+    NO_SPEECH,
+    PROMPT,
+    Evidence,
+    Span,
+    is_looping,
+    is_speechless,
+    judge,
+    without_loops,
+)
+from viska.transcription.language import follow
+from viska.transcription.options import TranscribeOptions
+from viska.transcription.planner import PromptHistory, SequentialPlanner, Window
+from viska.transcription.silence import Recording, last_word_end, skip_silence
+from viska.transcription.speech import SpeechTrack
+from viska.transcription.splitter import Split, blanked, split, text_tokens
+from viska.transcription.stretch import Stretch
+from viska.transcription.words import pace_of, place_words, shorten_at_sentence_ends
+
+LEAST_REST = 100  # frames; a shorter rest of a packed window is not worth a window of its own
+SILENCE_BEHIND = 400  # frames; with less silence behind it, a shortened window makes the decoder loop
+LEAST_CONTEXT = 800  # frames
+
+
+class Passage:
+    """One stretch on its way to segments, which wait in `decided` in the order of the recording.
+
+    Where voice activity is known of the stretch, the guard (`guard`) is on, and what it did waits in `events`. `stop`,
+    once set, ends the passage before the next step; `speak` must say the language before the first.
+    """
+
+    tokenizer: Tokenizer
+    language: str  # of the window
+    settled_language: str  # of what was last said
+
+    def __init__(
+        self,
+        model: Whisper,
+        backend: Backend,
+        options: TranscribeOptions,
+        stretch: Stretch,
+        history: PromptHistory,
+        stop: threading.Event,
+    ) -> None:
+        self.model, self.backend, self.options, self.stretch = model, backend, options, stretch
+        self.stop = stop
+        self.planner = SequentialPlanner(stretch.clips, history)
+        self.thresholds = Thresholds(
+            options.compression_ratio_threshold, options.logprob_threshold, options.no_speech_threshold
+        )
+        self.decided: list[Segment] = []
+        self.events: list[GuardEvent] = []
+        self.finished = False
+        self.error: Exception | None = None
+        self.position_s = stretch.start_s(0.0)
+        self.spoke = False
+        self.last_speech_s = 0.0
+        self._heard: tuple[int, int, int, Heard] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.stop.is_set()
+
+    def speak(self, language: str) -> None:
+        """Take the language of what is to come."""
+        self.language = self.settled_language = language
+        self.tokenizer = self._tokenizer_of(language)
+
+    def _tokenizer_of(self, language: str) -> Tokenizer:
+        return tokenizer_for(self.model, language=language, task=self.options.decoding.task)
+
+    def steps(self) -> Generator[Attempt, DecodingResult, None]:
+        """Yields attempts and is sent their results; ends with the passage."""
+        while (window := self.planner.next()) is not None:
+            self.position_s = self.stretch.start_s(window.start_s)
+            if self.options.multilingual:
+                window = self._follow_language(window)
+            result = yield from self._decode(window)
+            if self.stretch.speech is not None:
+                yield from self._guarded(self.stretch.speech, window, result)
+            else:
+                self._decide(window, result)
+        self.finished = True
+
+    def hear(self, window: Window, n_frames: int = N_FRAMES) -> Heard:
+        """What the encoder makes of a window, filled up to so many frames; kept for the next who asks."""
+        key = (window.start, window.size, n_frames)
+        if self._heard is None or self._heard[:3] != key:
+            mel: Tensor = self.stretch.frames(window.start, window.start + window.size)  # (n_mels, size)
+            self._heard = (*key, self.backend.encode(pad_or_trim(mel, n_frames)))
+        return self._heard[3]
+
+    def hear_language(self, window: Window) -> dict[str, float]:
+        """Language code -> probability, by what a window says."""
+        heard = self.hear(window, self._context(window))
+        return self.backend.detect_language(heard, self.options.decoding.languages)
+
+    def _context(self, window: Window) -> int:
+        """How many frames of a window to encode, silence behind its end included."""
+        if not (self.backend.any_length and self.options.short_context) or self.options.word_timestamps:
+            return N_FRAMES
+        enough = max(window.size + SILENCE_BEHIND, LEAST_CONTEXT)
+        return min(-(-enough // 16) * 16, N_FRAMES)
+
+    def _attempts(self, window: Window) -> Iterator[Attempt]:
+        """At the temperatures in order; before them all with a shorter context, where that is enough for the window."""
+        temperatures = self.options.temperature
+        short = self._context(window)
+        if short < N_FRAMES:
+            yield self._attempt(self.hear(window, short), temperatures[0], window)
+        for temperature in temperatures:
+            yield self._attempt(self.hear(window), temperature, window)
+
+    def _attempt(self, heard: Heard, temperature: float, window: Window) -> Attempt:
+        options = self.options.decoding_at(temperature, window.prompt)
+        stop_loops = self.stretch.speech is not None
+        return Attempt(heard, replace(options, language=self.language), stop_loops)
+
+    def _follow_language(self, window: Window) -> Window:
+        """Go over to the language of a window, which text in another one shall not stand before.
+
+        Behind such a prompt the model says nothing, or goes on in the language of the prompt.
+        """
+        before = self.settled_language
+        language = follow(before, self.hear_language(window), self.options.language_detection_threshold)
+        self.language, self.tokenizer = language, self._tokenizer_of(language)
+        if self.spoke and language != before:
+            self.planner.history.forget()
+        return self.planner.next() or window
+
+    def _decode(self, window: Window) -> Generator[Attempt, DecodingResult, DecodingResult]:
+        """What a window says, by the first attempt that passes the thresholds, or the best of those that fail."""
+        thresholds, speech = self.thresholds, self.stretch.speech
+        if speech is not None:
+            thresholds = replace(thresholds, looping=self._is_looping, speechless=is_speechless(speech, window))
+        keep_last = self.options.compat == "openai"
+        result = yield from decode_with_fallback(self._attempts(window), thresholds, keep_last=keep_last)
+        if speech is not None:
+            result, surplus = without_loops(result, self.tokenizer)
+            if surplus:
+                self._note("dropped", LOOP, (window.start_s, window.end_s), surplus)
+        return result
+
+    def _is_looping(self, result: DecodingResult) -> bool:
+        return is_looping(result, self.tokenizer)
+
+    def _find(self, window: Window, result: DecodingResult, *, least_rest: int | None = None) -> tuple[Split, bool]:
+        """The segments of a window, and whether they are decided; where they are not, nothing is said in it."""
+        if self.thresholds.silent(result):
+            return Split((), window.size, ends_closed=True), False
+        if least_rest is None:
+            least_rest = LEAST_REST if self.stretch.times is not None else 0
+        found = split(result, window, self.tokenizer, least_rest=least_rest)
+        if self.options.word_timestamps:
+            return self._with_words(found, window)
+        return found, True
+
+    def _decide(self, window: Window, result: DecodingResult) -> None:
+        found, decided = self._find(window, result)
+        if decided:
+            self._settle(window, found, result)
+        else:
+            self.planner.skip(window, found.consumed)
+
+    def _settle(self, window: Window, found: Split, result: DecodingResult) -> None:
+        language = result.language if self.options.multilingual else None
+        segments = [replace(blanked(segment), language=language) for segment in found.segments]
+        tokens = [token for segment in segments for token in segment.tokens]
+        self.planner.advance(window, found.consumed, tokens, result.temperature)
+        if any(segment.text for segment in segments):
+            self.spoke, self.settled_language = True, self.language
+        self.decided += map(self.stretch.in_recording, segments)
+
+    def _guarded(
+        self, speech: SpeechTrack, window: Window, result: DecodingResult
+    ) -> Generator[Attempt, DecodingResult, None]:
+        """Settle what the guard leaves of a window, and what it finds beside it."""
+        found, decided = self._find(window, result)
+        prompt = self.tokenizer.decode(text_tokens(window.prompt, self.tokenizer))
+        verdict = judge(Evidence(found.segments, speech, window.start_s, self._settled_s(window, found), prompt))
+        if verdict.echo:
+            self._note("decoded again", PROMPT, (window.start_s, window.end_s), result.text)
+            window = replace(window, prompt=())
+            result = yield from self._decode(window)
+            found, decided = self._find(window, result)
+            verdict = judge(Evidence(found.segments, speech, window.start_s, self._settled_s(window, found)))
+        for segment in verdict.dropped:
+            self._note("dropped", NO_SPEECH, (segment.start, segment.end), segment.text)
+        segments = list(verdict.kept)
+        for span in verdict.missed:
+            segments += yield from self._look_again(speech, span, verdict.kept)
+        consumed = round(verdict.settled_s * FRAMES_PER_SECOND) - window.start
+        if decided or segments:
+            segments.sort(key=lambda segment: segment.start)
+            self._settle(window, replace(found, segments=tuple(segments), consumed=consumed), result)
+        else:
+            self.planner.skip(window, consumed)
+
+    def _look_again(
+        self, speech: SpeechTrack, span: Span, around: Sequence[Segment]
+    ) -> Generator[Attempt, DecodingResult, tuple[Segment, ...]]:
+        """What is said between two times that have speech and no text; nothing, where no sound text comes of it."""
+        start, end = (round(time_s * FRAMES_PER_SECOND) for time_s in span)
+        window = Window(start, end - start, ())
+        result = yield from self._decode(window)
+        found, _ = self._find(window, result, least_rest=N_FRAMES + 1)
+        neighbours = "".join(segment.text for segment in around)
+        verdict = judge(Evidence(found.segments, speech, *span, neighbours))
+        sound = bool(verdict.kept) and not self.thresholds.failed(result) and not verdict.echo
+        self._note("recovered" if sound else "left", MISSED, span, result.text)
+        return verdict.kept if sound else ()
+
+    def _settled_s(self, window: Window, found: Split) -> float:
+        """Up to where a window is decided."""
+        return window.start_s + (found.consumed or window.size) / FRAMES_PER_SECOND
+
+    def _note(self, action: str, reason: str, span: Span, text: str) -> None:
+        start, end = self.stretch.span(*span)
+        self.events.append(GuardEvent(start, end, action, reason, text.strip()))
+
+    def _with_words(self, found: Split, window: Window) -> tuple[Split, bool]:
+        """The segments of a window with their words, and whether they are decided."""
+        options = self.options
+        own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
+        text = list(chain.from_iterable(own_tokens))
+        alignment = find_alignment(self.model, self.tokenizer, text, self.hear(window).features, window.size)
+        pace = pace_of(alignment)
+        if pace is not None:
+            shorten_at_sentence_ends(alignment, pace)
+        merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
+        n_tokens = [len(tokens) for tokens in own_tokens]
+        placed = place_words(
+            found.segments, n_tokens, alignment, pace, offset_s=window.start_s, last_speech_s=self.last_speech_s
+        )
+        segments = tuple(placed)
+        found = replace(found, segments=segments)
+        end_s = last_word_end(segments)
+        if not found.ends_closed and end_s is not None and end_s > window.start_s:
+            found = replace(found, consumed=round(end_s * FRAMES_PER_SECOND) - window.start)
+        decided = True
+        if options.hallucination_silence_threshold is not None:
+            recording = Recording(self.stretch.n_frames, self.last_speech_s)
+            found, decided = skip_silence(found, window, recording, options.hallucination_silence_threshold)
+        if decided and (end_s := last_word_end(found.segments)) is not None:
+            self.last_speech_s = end_s
+        return found, decided
