@@ -1,0 +1,216 @@
+"""`viska eval MANIFEST`: how good the transcripts of recordings are. `viska eval --compare A B`: which run is better.
+
+The figures go to stdout, everything else to stderr.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from viska.cli.parser import add_transcription_flags
+from viska.errors import OptionError, ViskaError
+
+if TYPE_CHECKING:
+    from viska.evaluation.manifest import Clip
+    from viska.evaluation.run import Engine
+    from viska.evaluation.score import Score
+    from viska.evaluation.storage import Report
+
+OWN = (
+    "manifest",
+    "compare",
+    "hypotheses",
+    "name",
+    "limit",
+    "only_kinds",
+    "only_languages",
+    "json",
+    "html",
+    "embed_audio",
+)
+"""Flags that say what to measure and where to, and not how to transcribe."""
+
+EPILOG = """\
+A manifest has one JSON object a line: {"path": "a.wav", "language": "en", "kind": "short", "text": "what is said"}.
+Its paths are relative to it. text null: unknown, or nothing for the kinds noise, silence and music. partial_text: a
+reference that leaves out an introduction or an ending. language mul: several, named in languages. segments: the times
+of phrases, as [start, end, text].
+
+The exit status is 1 where a recording could not be transcribed; the others are measured all the same.
+"""
+
+
+def eval_parser() -> argparse.ArgumentParser:
+    """The parser of `viska eval`: its own flags, and those of `viska AUDIO...` about how to transcribe."""
+    parser = argparse.ArgumentParser(
+        prog="viska eval", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "manifest", nargs="?", metavar="MANIFEST", help="recordings and what is said in them, as JSON lines"
+    )
+    parser.add_argument("--compare", nargs=2, metavar="REPORT", help="two reports of --json to set side by side")
+    parser.add_argument(
+        "--hypotheses", metavar="FILE", help="score these JSON lines {path, text, ...} of another engine"
+    )
+    parser.add_argument("--name", help="of the run, in reports (default: the model's, or that of the hypotheses)")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N recordings alone")
+    parser.add_argument("--only_kinds", type=_listed, metavar="KIND,...", help="recordings of these kinds alone")
+    parser.add_argument(
+        "--only_languages", type=_listed, metavar="CODE,...", help="in these languages alone; - is none"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures and scores")
+    parser.add_argument("--html", metavar="FILE", help="write a page to look at and listen to")
+    parser.add_argument("--embed_audio", action="store_true", help="put the recordings into the page")
+    add_transcription_flags(parser)
+    return parser
+
+
+def run_eval(flags: argparse.Namespace) -> int:
+    """Do what `eval_parser` has parsed; returns the exit status."""
+    if flags.compare:
+        return _compare(flags)
+    if not flags.manifest:
+        raise OptionError("nothing to measure: give a MANIFEST, or two reports behind --compare")
+    with _extra():
+        from viska.evaluation.manifest import read_manifest
+        from viska.evaluation.storage import Report, write_report
+    from viska.cli.run import check_writable
+
+    for path in filter(None, (flags.json, flags.html)):
+        check_writable(Path(path).parent)
+    clips = chosen(read_manifest(flags.manifest), flags)
+    name, engine = _engine(flags)
+    report = Report(name, tuple(_evaluate(clips, engine)), _facts(flags))
+    _print_summaries(report)
+    if flags.json:
+        write_report(report, flags.json)
+    if flags.html:
+        _write_page(report, clips, flags)
+    return _status(report)
+
+
+def chosen(clips: "list[Clip]", flags: argparse.Namespace) -> "list[Clip]":
+    """The clips that the flags ask for. Raises OptionError where that is none."""
+    if flags.limit is not None and flags.limit < 1:
+        raise OptionError(f"--limit is {flags.limit}; accepted is 1 or more")
+    found = [
+        clip
+        for clip in clips
+        if (not flags.only_kinds or clip.kind in flags.only_kinds)
+        and (not flags.only_languages or (clip.language or "none") in flags.only_languages)
+    ][: flags.limit]
+    if found:
+        return found
+    kinds, languages = ({getattr(clip, name) or "none" for clip in clips} for name in ("kind", "language"))
+    raise OptionError(
+        f"no recording is left of {len(clips)}; the manifest has the kinds {', '.join(sorted(kinds))} and the "
+        f"languages {', '.join(sorted(languages))}"
+    )
+
+
+def _engine(flags: argparse.Namespace) -> "tuple[str, Engine]":
+    """What transcribes, and what to call it; a model is loaded at once, since nothing can be measured without."""
+    from viska.cli.run import LazyModel, options_of
+    from viska.evaluation.hypothesis import read_hypotheses
+    from viska.evaluation.run import stored_engine, viska_engine
+
+    if flags.hypotheses:
+        return flags.name or Path(flags.hypotheses).stem, stored_engine(read_hypotheses(flags.hypotheses))
+    import torch
+
+    how = argparse.Namespace(**{name: value for name, value in vars(flags).items() if name not in OWN})
+    options = options_of(how)
+    if flags.threads > 0:
+        torch.set_num_threads(flags.threads)
+    return flags.name or flags.model, viska_engine(LazyModel(flags).get(), options)
+
+
+def _evaluate(clips: "list[Clip]", engine: "Engine") -> "Iterator[Score]":
+    """The scores, each with a line on stderr."""
+    from viska.evaluation.run import evaluate
+    from viska.evaluation.table import percent
+
+    for i, one in enumerate(evaluate(clips, engine), start=1):
+        if one.error is not None:
+            print(f"viska: error: {one.path}: {one.error}", file=sys.stderr)
+        figure = f"{one.invented} words made up" if one.silent else f"{percent(one.error_rate)} % errors"
+        print(f"{i}/{len(clips)}  {one.path}  {'failed' if one.error else figure}", file=sys.stderr)
+        yield one
+
+
+def _facts(flags: argparse.Namespace) -> dict[str, Any]:
+    """What a reader has to know to make the run again; no more of paths than names."""
+    from viska.version import __version__
+
+    defaults = vars(eval_parser().parse_args([]))
+    given = {name: value for name, value in vars(flags).items() if name not in OWN and value != defaults[name]}
+    for name in ("model", "model_dir"):
+        given.pop(name, None)
+    facts: dict[str, Any] = {"manifest": Path(flags.manifest).name, "limit": flags.limit}
+    facts |= {"only_kinds": flags.only_kinds, "only_languages": flags.only_languages}
+    if flags.hypotheses:
+        facts["hypotheses"] = Path(flags.hypotheses).name
+    else:
+        import torch
+
+        facts |= {"model": flags.model, "options": given, "viska": __version__}
+        facts |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _print_summaries(report: "Report") -> None:
+    from viska.evaluation.table import COLUMNS, calibration_line, rows, table
+
+    found = report.summaries()
+    print(table(list(COLUMNS), rows(found)))
+    for name in ("probability", "confidence"):
+        if (calibration := getattr(found[0], name)) is not None:
+            print(calibration_line(name, calibration))
+
+
+def _write_page(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
+    from viska.evaluation.page import page, players
+    from viska.formats.files import write_text
+
+    folder = Path(flags.html).parent
+    write_text(Path(flags.html), page(report, players(clips, folder, embed=flags.embed_audio)))
+
+
+def _status(report: "Report") -> int:
+    return next((ViskaError.exit_code for one in report.scores if one.error is not None), 0)
+
+
+def _compare(flags: argparse.Namespace) -> int:
+    with _extra():
+        from viska.evaluation.compare import compare
+        from viska.evaluation.storage import read_report
+        from viska.evaluation.table import COMPARED, comparison_rows, table
+        from viska.formats.files import write_text
+
+    first, second = map(read_report, flags.compare)
+    found = compare(first, second)
+    print(f"first: {first.name}   second: {second.name}")
+    print(table(COMPARED, comparison_rows(found)))
+    if flags.json:
+        names = {"first": first.name, "second": second.name}
+        record = {**names, "groups": [{**asdict(one), "verdict": one.verdict} for one in found]}
+        write_text(Path(flags.json), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    return 0
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Tell which extra brings a package that is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ViskaError(f'viska eval needs the package {error.name}: pip install "viska[eval]"') from error
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

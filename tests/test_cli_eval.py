@@ -1,0 +1,157 @@
+"""`viska eval`: what it measures, prints, writes and refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from viska.cli import main
+from viska.evaluation.storage import read_report
+
+SAID = (
+    "And Mr. John Dashwood had then leisure to consider how much there might be prudently in his power to do for them."
+)
+
+
+@pytest.fixture
+def hypotheses(tmp_path):
+    """What another engine made of two of the three recordings."""
+    file = tmp_path / "rival.jsonl"
+    lines = [
+        {"path": "sense_and_sensibility_0870.wav", "text": SAID, "language": "en", "seconds": 1.0},
+        {"path": "sense_and_sensibility_0880.flac", "text": "He was not an old man.", "language": "de", "seconds": 0.5},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+@pytest.fixture
+def manifest(recordings):
+    return str(recordings / "manifest.jsonl")
+
+
+@pytest.fixture
+def loaded(tiny_en, monkeypatch):
+    monkeypatch.setattr("viska.weights.load_model", lambda *arguments, **keywords: tiny_en)
+
+
+def test_another_engine_is_scored_by_the_same_rules(manifest, hypotheses, tmp_path, capsys):
+    json_file, html_file = tmp_path / "new" / "a.json", tmp_path / "a.html"
+    arguments = ["eval", manifest, "--hypotheses", str(hypotheses), "--json", str(json_file), "--html", str(html_file)]
+    assert main(arguments) == 1  # one recording has no hypothesis
+    printed, told = capsys.readouterr()
+    header, _, every, *_ = printed.splitlines()
+    assert header.split()[:4] == ["group", "clips", "min", "error"]
+    assert every.split()[:2] == ["all", "3"]
+    assert "sense_and_sensibility_0890.flac: there is no hypothesis for it" in told
+    found = json.loads(json_file.read_text())
+    assert found["name"] == "rival"
+    assert found["facts"] == {"manifest": "manifest.jsonl", "hypotheses": "rival.jsonl"}
+    assert found["summaries"][0]["error_rate"]["value"] == pytest.approx(3 / 30)
+    assert found["summaries"][0]["language_accuracy"] == 0.5
+    assert html_file.read_text().startswith("<!doctype html>")
+    assert str(tmp_path) not in json_file.read_text()
+
+
+def test_a_model_is_measured(loaded, manifest, tmp_path, capsys):
+    file = tmp_path / "a.json"
+    flags = ["--model", "tiny.en", "--beam-size", "None", "--word-timestamps", "True", "--temperature", "0"]
+    assert main(["eval", manifest, "--limit", "1", *flags, "--json", str(file), "--name", "ours"]) == 0
+    assert "probability of 22 words" in capsys.readouterr().out
+    report = read_report(file)
+    assert report.name == "ours"
+    assert report.facts["options"] == {"beam_size": None, "word_timestamps": True}
+    assert report.facts["model"] == "tiny.en"
+    (one,) = report.scores
+    assert one.error_rate == 0
+    assert one.seconds > 0
+    assert one.language_right is None  # it was not told: the model knows English alone
+
+
+def test_a_broken_recording_does_not_end_the_run(loaded, recordings, tmp_path, capsys):
+    shutil.copy(recordings / "sense_and_sensibility_0880.flac", tmp_path / "good.flac")
+    (tmp_path / "bad.wav").write_bytes(b"no sound at all")
+    lines = [{"path": "bad.wav"}, {"path": "missing.wav"}, {"path": "good.flac", "language": "en", "text": "he was"}]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    flags = ["--beam_size", "None", "--temperature_increment_on_fallback", "None"]
+    assert main(["eval", str(tmp_path / "manifest.jsonl"), *flags]) == 1
+    printed, told = capsys.readouterr()
+    assert printed.splitlines()[2].split()[-1] == "2"
+    assert "missing.wav' does not exist" in told
+    assert "3/3  good.flac" in told
+
+
+def test_two_runs_are_compared(manifest, hypotheses, tmp_path, capsys):
+    for name in ("a", "b"):
+        main(
+            [
+                "eval",
+                manifest,
+                "--hypotheses",
+                str(hypotheses),
+                "--name",
+                name,
+                "--json",
+                str(tmp_path / f"{name}.json"),
+            ]
+        )
+    capsys.readouterr()
+    files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    assert main(["eval", "--compare", *files, "--json", str(tmp_path / "difference.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "first: a   second: b" in printed
+    assert "no difference shown" in printed
+    found = json.loads((tmp_path / "difference.json").read_text())
+    assert found["groups"][0]["error_rate"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["groups"][0]["first"]["n_clips"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n", "status"),
+    [
+        (["--only_kinds", "speech"], 3, 1),
+        (["--only_languages", "en,de", "--limit", "2"], 2, 0),
+        (["--limit", "2"], 2, 0),
+    ],
+)
+def test_some_of_the_recordings(manifest, hypotheses, capsys, arguments, n, status):
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), *arguments]) == status
+    assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["all", str(n)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to measure: give a MANIFEST"),
+        (["MANIFEST", "--limit", "0"], "--limit is 0; accepted is 1 or more"),
+        (["MANIFEST", "--only_kinds", "noise"], "no recording is left of 3; the manifest has the kinds speech"),
+        (["MANIFEST", "--only_languages", "none"], "and the languages en"),
+        (["MANIFEST", "--temperature", "-1"], "temperature"),
+        (["--compare", "MANIFEST", "MANIFEST"], "give one that 'viska eval --json' has written"),
+    ],
+)
+def test_what_is_refused(manifest, capsys, arguments, message):
+    assert main(["eval", *(manifest if one == "MANIFEST" else one for one in arguments)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_manifest_that_is_not_there(tmp_path, capsys):
+    assert main(["eval", str(tmp_path / "no.jsonl")]) == 3
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(manifest, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["eval", manifest, "--json", str(tmp_path / "file" / "a.json")]) == 5
+    assert "cannot make the output folder" in capsys.readouterr().err
+
+
+def test_what_it_needs_is_told():
+    script = (
+        "import sys; sys.modules['rapidfuzz'] = None; from viska.cli import main; sys.exit(main(['eval', 'm.jsonl']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'pip install "viska[eval]"' in done.stderr
