@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
     from viska.drop_in import install_as_whisper
     from viska.errors import ViskaError
-    from viska.faster_whisper import WhisperModel
+    from viska.faster_whisper import BatchedInferencePipeline, WhisperModel
     from viska.model import ModelDimensions, Whisper
     from viska.result import Segment, TokenAlternative, Transcript, Word
     from viska.transcription import transcribe, transcribe_channels, transcribe_many
     from viska.weights import available_models, load_model
 
 __all__ = [
+    "BatchedInferencePipeline",
     "DecodingOptions",
     "DecodingResult",
     "ModelDimensions",
@@ -49,6 +50,7 @@ __all__ = [
 
 # Names are fetched when they are first used, so that `import viska` and `viska --help` do not wait for torch.
 _HOME = {
+    "BatchedInferencePipeline": "viska.faster_whisper",
     "DecodingOptions": "viska.decoding",
     "DecodingResult": "viska.decoding",
     "ModelDimensions": "viska.model",

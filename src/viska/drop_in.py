@@ -26,6 +26,7 @@ from viska import audio, decoding, model, timing, tokenizer, utils, weights
 from viska.errors import DownloadError, ViskaError
 from viska.transcription import transcribe as viska_transcribe
 from viska.version import __version__
+from viska.weights.cache import why_offline
 from viska.weights.download import RemoteFile, download
 from viska.weights.openai import OpenAIFetch
 from viska.weights.registry import find_official
@@ -70,6 +71,8 @@ def download_openai(url: str, root: str, in_memory: bool) -> bytes | str:
     """The `.pt` file of an address of `_MODELS`: its path in the folder `root`, or its bytes. Raises DownloadError."""
     digest, name = url.split("/")[-2:]
     folder = Path(root)
+    if reason := why_offline():
+        raise DownloadError(f"{url}: {reason}; give the path of a model, or unset it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = download(RemoteFile(url, name, sha256=digest), folder)

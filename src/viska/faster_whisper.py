@@ -3,6 +3,7 @@
 >>> model = viska.WhisperModel("base")
 >>> segments, info = model.transcribe("talk.mp3", beam_size=5)
 >>> for segment in segments: print(segment.start, segment.end, segment.text)
+>>> segments, info = viska.BatchedInferencePipeline(model).transcribe("talk.mp3", batch_size=8)
 
 Names, defaults and results are those of faster-whisper; what Viska cannot do, or does in another way, is refused and
 never ignored. Decoding is Viska's own: the text is not faster-whisper's to the token.
@@ -18,14 +19,10 @@ import torch
 from viska import weights
 from viska.audio import AudioSource
 from viska.decoding import tokenizer_for
-from viska.errors import DownloadError, OptionError
+from viska.errors import OptionError
 from viska.result import Segment as ViskaSegment
 from viska.transcription import TranscribeOptions, Transcription, transcribe_options
-from viska.transcription.options import DECODING, OWN
 from viska.transcription.pipeline import progress_bar
-from viska.weights.cache import find_cached, find_upstream_file, hub_key, models_folder, official_key
-from viska.weights.hub import parse_hub_id
-from viska.weights.registry import find_official
 
 
 # Not frozen: users of faster-whisper shift times in place.
@@ -73,16 +70,15 @@ class TranscriptionInfo:
 
 RENAMED = {"log_prob_threshold": "logprob_threshold", "max_new_tokens": "sample_len"}
 
+COMPUTE_TYPES = {"default": "auto", "int8_float32": "int8", "int8_float16": "int8", "int8_bfloat16": "int8"}
+"""Their names of compute types that are not ours -> ours, which chooses the format beside int8 by itself."""
+
 # Options that Viska has none of, or has by another meaning -> the values that ask for nothing, and what
-# to do instead. Those of the first kind are passed on once `TranscribeOptions` has them.
+# to do instead.
 MISSING: dict[str, tuple[tuple[Any, ...], str]] = {
     "prompt_reset_on_temperature": ((0.5,), "the temperature above which a text is no prompt is fixed"),
-    "multilingual": ((False,), "give one language, or cut the recording where the language changes"),
-    "vad_filter": ((False,), "give the parts with speech as clip_timestamps"),
-    "vad_parameters": ((None,), "give the parts with speech as clip_timestamps"),
     "chunk_length": ((None, 30), "windows are 30 seconds long"),
     "hotwords": ((None, ""), "give words to expect in initial_prompt, or as bias"),
-    "language_detection_segments": ((1,), "the language is told from the first 30 seconds; give it as language"),
     "files": ((None,), "give the path of the model"),
     "revision": ((None,), "write it behind the hub id, as in owner/name@revision"),
     "use_auth_token": ((None, False), "set the environment variable HF_TOKEN"),
@@ -91,16 +87,16 @@ DIFFERENT: dict[str, tuple[tuple[Any, ...], str]] = {
     "length_penalty": ((1, None), "Viska divides by the length, which is 1, and knows no other power of it"),
     "prefix": ((None,), "it would begin every window and not the first alone; use initial_prompt"),
 }
-REFUSED = {name: refusal for name, refusal in MISSING.items() if name not in OWN | DECODING} | DIFFERENT
+REFUSED = MISSING | DIFFERENT
 
 
 class WhisperModel:
     """A model that is called as faster-whisper's is; several threads may use one.
 
     `model_size_or_path` is what `viska.load_model` takes. `device` "auto" takes a GPU where there is one,
-    `device_index` counts GPUs. `compute_type` is a type of `viska.load_model`; "default" is its "auto". `cpu_threads`
-    above 0 sets the threads of the whole process. `num_workers` may be any number. `download_root` is the folder for
-    fetched models; `local_files_only` forbids to fetch one. Raises what `viska.load_model` raises.
+    `device_index` counts GPUs. `compute_type` is a type of `viska.load_model`, or of theirs "default" or one of int8.
+    `cpu_threads` above 0 sets the threads of the whole process. `num_workers` may be any number. `download_root` is the
+    folder for fetched models; `local_files_only` forbids to fetch one. Raises what `viska.load_model` raises.
     """
 
     def __init__(
@@ -120,15 +116,14 @@ class WhisperModel:
             raise OptionError(f"unknown option {', '.join(sorted(options))} of WhisperModel")
         if num_workers < 1:
             raise OptionError(f"num_workers is {num_workers}; accepted is any number from 1 on: threads share a model")
-        if local_files_only:
-            require_local(model_size_or_path, download_root)
         if cpu_threads > 0:
             torch.set_num_threads(cpu_threads)
         self.model = weights.load_model(
             model_size_or_path,
             device_name(device, device_index),
             download_root,
-            compute_type="auto" if compute_type == "default" else compute_type,
+            compute_type=COMPUTE_TYPES.get(compute_type, compute_type),
+            offline=local_files_only or None,
         )
 
     @property
@@ -158,7 +153,7 @@ class WhisperModel:
             language=job.language,
             language_probability=probs[0][1] if probs else 1.0,
             duration=job.duration_s,
-            duration_after_vad=job.duration_s,
+            duration_after_vad=job.kept_s,
             all_language_probs=probs or None,
             transcription_options=job.options,
         )
@@ -169,6 +164,43 @@ class WhisperModel:
         info = self.transcribe(audio)[1]
         known = info.language, info.language_probability
         return *known, info.all_language_probs or [known]
+
+
+class BatchedInferencePipeline:
+    """A WhisperModel, many windows at a time; called as faster-whisper's is."""
+
+    def __init__(self, model: WhisperModel) -> None:
+        self.model = model
+
+    def transcribe(
+        self,
+        audio: AudioSource,
+        language: str | None = None,
+        task: str = "transcribe",
+        log_progress: bool = False,
+        beam_size: int = 5,
+        **options: Any,
+    ) -> tuple[Iterator[Segment], TranscriptionInfo]:
+        """As `WhisperModel.transcribe`, but `batch_size` is 8, and `vad_filter` and `without_timestamps` are True.
+
+        Windows know nothing of each other, whatever `condition_on_previous_text` says. `clip_timestamps`, which may
+        also be dicts with "start" and "end" in seconds, take the place of the `vad_filter`.
+        """
+        asked = {"batch_size": 8, "vad_filter": True, "without_timestamps": True, **options}
+        asked["condition_on_previous_text"] = False
+        if clips := asked.pop("clip_timestamps", None):
+            asked |= {"clip_timestamps": flat_clips(clips), "vad_filter": False, "vad_parameters": None}
+        return self.model.transcribe(audio, language, task, log_progress, beam_size, **asked)
+
+
+def flat_clips(clips: Any) -> Any:
+    """Start, end, start, end ... of clips that are dicts; others as they are. Raises OptionError for other dicts."""
+    if isinstance(clips, str) or not any(isinstance(clip, dict) for clip in clips):
+        return clips
+    try:
+        return [clip[edge] for clip in clips for edge in ("start", "end")]
+    except (KeyError, TypeError):
+        raise OptionError(f"clip_timestamps is {clips!r}; accepted are dicts with start and end in seconds") from None
 
 
 def _segments(job: Transcription, *, show: bool) -> Iterator[Segment]:
@@ -209,8 +241,6 @@ def viska_options(asked: dict[str, Any]) -> TranscribeOptions:
     """Options with faster-whisper's names and defaults as Viska's. Raises OptionError for what is not accepted."""
     options = {"best_of": 5, "patience": 1, **asked}
     refuse(options)
-    if "language_detection_threshold" not in OWN:
-        options.pop("language_detection_threshold", None)  # of no effect where one window is looked at
     for theirs, ours in RENAMED.items():
         if theirs in options:
             options[ours] = options.pop(theirs)
@@ -231,23 +261,3 @@ def device_name(device: str, index: int) -> str | None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return f"cuda:{index}" if device == "cuda" else device
-
-
-def require_local(name_or_path: str | Path, download_root: str | Path | None) -> None:
-    """Raise DownloadError for a model that would have to be fetched."""
-    if isinstance(name_or_path, Path):
-        return
-    official, hub = find_official(name_or_path), parse_hub_id(name_or_path)
-    if official is None and (hub is None or Path(name_or_path).expanduser().exists()):
-        return
-    if official is not None and find_upstream_file(official, download_root) is not None:
-        return
-    key = official_key(official) if official is not None else hub_key(hub)  # type: ignore[arg-type]  # one of the two
-    root = models_folder(download_root)
-    found = find_cached(root, key)
-    problem = f"it is not in {root}" if found is None else found.damage()
-    if problem is not None:
-        raise DownloadError(
-            f"the model {key} may not be fetched (local_files_only), and {problem}; fetch it with "
-            f"`viska models fetch {name_or_path}`, or leave local_files_only out"
-        )

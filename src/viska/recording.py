@@ -1,6 +1,7 @@
 """A recording of any length without holding all of it: samples on disk, log-mel frames made when they are asked for."""
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
@@ -43,6 +44,7 @@ class Recording:
             self.n_samples = len(self._array)
             return
         self._pcm = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # lives as long as this
+        weakref.finalize(self, self._pcm.close)
         try:
             for block in audio_blocks(audio, track=track, channel=channel):
                 self._pcm.write(block)

@@ -45,12 +45,18 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Word(DictView):
-    """One word; `start` and `end` in seconds, `word` with its leading space, `probability` in 0..1."""
+    """One word; `start` and `end` in seconds, `word` with its leading space, `probability` in 0..1.
+
+    `probability` is the model's own; `confidence` is how often words like it are right, where the guard is on.
+    """
+
+    _absent_when_none = ("confidence",)
 
     word: str
     start: float
     end: float
     probability: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=True)
@@ -70,10 +76,11 @@ class Segment(DictView):
     timestamp tokens. `temperature`, `avg_logprob`, `compression_ratio` and `no_speech_prob` are those of the window and
     shared by all its segments. What was not asked for is None: `words`; the `language` (a code), which a recording with
     several of them has per window; for each token its log-probability and the likeliest tokens in its place; and the
-    `channel`, counted from 0, where each was transcribed apart.
+    `channel`, counted from 0, where each was transcribed apart. `confidence` is the share of its words that one may
+    expect to be right, where the guard is on.
     """
 
-    _absent_when_none = ("words", "language", "token_logprobs", "top_logprobs", "channel")
+    _absent_when_none = ("words", "language", "token_logprobs", "top_logprobs", "channel", "confidence")
 
     id: int
     seek: int
@@ -90,6 +97,7 @@ class Segment(DictView):
     token_logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[tuple[TokenAlternative, ...], ...] | None = None
     channel: int | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=True)

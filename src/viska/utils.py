@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from viska.errors import OptionError, OutputError
-from viska.formats import FORMATS, LineOptions, write
+from viska.formats import FORMATS, LineOptions, write, write_text
 from viska.formats import format_timestamp as format_timestamp
 from viska.text import compression_ratio as compression_ratio
+
+Number = TypeVar("Number", int, float)
 
 
 def exact_div(x: int, y: int) -> int:
@@ -35,18 +37,21 @@ def str2bool(string: str) -> bool:
 
 def optional_int(string: str) -> int | None:
     """A whole number, or None for "None". Raises OptionError for any other text."""
-    try:
-        return None if string == "None" else int(string)
-    except ValueError as error:
-        raise OptionError(f"{string!r} is neither a whole number nor None") from error
+    return _unless_none(int, string, "a whole number")
 
 
 def optional_float(string: str) -> float | None:
     """A number, or None for "None". Raises OptionError for any other text."""
+    return _unless_none(float, string, "a number")
+
+
+def _unless_none(kind: Callable[[str], Number], text: str, described: str) -> Number | None:
+    if text == "None":
+        return None
     try:
-        return None if string == "None" else float(string)
+        return kind(text)
     except ValueError as error:
-        raise OptionError(f"{string!r} is neither a number nor None") from error
+        raise OptionError(f"{text!r} is neither {described} nor None") from error
 
 
 def make_safe(string: str) -> str:
@@ -95,15 +100,9 @@ class ResultWriter(ABC):
         """
         content = StringIO()  # the whole content before the file: what cannot be formatted spoils no older file
         self.write_result(result, content, options, **kwargs)
-        try:
-            path = Path(self.output_dir, Path(audio_path).with_suffix(f".{self.extension}").name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.getvalue().encode("utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"cannot write {self.extension} of {os.fspath(audio_path)!r} into {os.fspath(self.output_dir)!r}: "
-                f"{error}; check name and permissions, or choose another output folder"
-            ) from error
+        if not Path(audio_path).name:
+            raise OutputError(f"{os.fspath(audio_path)!r} has no file name to call the output by: give one")
+        write_text(Path(self.output_dir, f"{Path(audio_path).stem}.{self.extension}"), content.getvalue())
 
     @abstractmethod
     def write_result(

@@ -18,7 +18,12 @@ def expand(names: Sequence[str]) -> list[str]:
 
     Raises AudioError for a folder or a pattern that gives nothing.
     """
-    return [single for name in names for single in _expand_one(name)]
+    try:
+        return [single for name in names for single in _expand_one(name)]
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        raise AudioError(
+            f"{', '.join(names)} cannot be looked up ({error}); check the path and its permissions"
+        ) from error
 
 
 def _expand_one(name: str) -> list[str]:

@@ -1,11 +1,11 @@
 """Run the command line, and turn errors into messages and exit statuses."""
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
+from viska.cli.commands import COMMANDS
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import run_transcribe
 from viska.errors import ViskaError
@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
     try:
-        if arguments[:1] == ["models"]:
-            return _run_models(arguments)
+        if arguments and arguments[0] in COMMANDS:
+            return COMMANDS[arguments[0]].run(with_underscores(arguments[1:]))
         return run_transcribe(transcribe_parser().parse_args(with_underscores(arguments)))
     except ViskaError as error:
         return report(error)
@@ -37,11 +37,3 @@ def report(error: ViskaError) -> int:
     """Say what is wrong, on standard error; returns the exit status for it."""
     print(f"viska: error: {error}", file=sys.stderr)
     return error.exit_code
-
-
-def _run_models(arguments: Sequence[str]) -> int:
-    from viska.cli.models import add_models_parser, run_models
-
-    parser = argparse.ArgumentParser(prog="viska")
-    add_models_parser(parser.add_subparsers(dest="command", required=True))
-    return run_models(parser.parse_args(arguments))

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from viska.compute import COMPUTE_TYPES
 from viska.formats import FORMATS, PRESETS
 from viska.version import __version__
 
@@ -15,12 +16,13 @@ exit status:
   3    an input cannot be read as audio
   4    a model cannot be had
   5    a result cannot be written
+  6    the work does not fit into memory
   130  interrupted
 With several inputs the others are still transcribed, and the status is that of the first error.
 
 Flags may be written with hyphens too, as in --beam-size.
 
-`viska models --help` tells about models.
+`viska models --help` tells about models, `viska eval --help` about measuring how good transcripts are.
 """
 
 
@@ -40,18 +42,30 @@ def transcribe_parser() -> argparse.ArgumentParser:
         "audio", nargs="+", metavar="AUDIO", help="sound or video files, folders of them, patterns; - is standard input"
     )
     parser.add_argument("--version", action="version", version=f"viska {__version__}")
-    _add_model_flags(parser.add_argument_group("model"))
+    _add_input_flags(parser.add_argument_group("input"))
     _add_output_flags(parser.add_argument_group("output"))
+    add_transcription_flags(parser)
+    return parser
+
+
+def add_transcription_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that transcribes takes: which model, and how."""
+    _add_model_flags(parser.add_argument_group("model"))
     _add_decoding_flags(parser.add_argument_group("decoding"))
     _add_long_form_flags(parser.add_argument_group("long recordings"))
-    return parser
+
+
+def _add_input_flags(group: Any) -> None:
+    _flag(group, "--audio_track", type=optional(int), help="which track of a film, from 0 (default: the best)")
+    _flag(group, "--channel", type=channel, help="from 0, or left, right; all: each apart (default: mixed)")
 
 
 def _add_model_flags(group: Any) -> None:
     _flag(group, "--model", default="base", help="official name, file, folder or hub id (default: base)")
     _flag(group, "--model_dir", help="where models are kept (default: the user's cache folder)")
     _flag(group, "--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one, else cpu)")
-    _flag(group, "--compute_type", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
+    _flag(group, "--compute_type", default="auto", help=f"{', '.join(COMPUTE_TYPES)} (default: auto)")
+    group.add_argument("--offline", action="store_true", help="fetch nothing and open no connection")
     _flag(group, "--threads", type=int, default=0, help="processor threads (default: 0, which leaves it to torch)")
 
 
@@ -62,10 +76,16 @@ def _add_output_flags(group: Any) -> None:
     _flag(
         group, "--highlight_words", type=boolean, default=False, help="underline each word of srt and vtt as it is said"
     )
+    _flag(group, "--karaoke", type=boolean, default=False, help="tell in vtt when each word is said; lrc and ass do")
     _flag(group, "--max_line_width", type=optional(int), help="characters a line of srt and vtt")
     _flag(group, "--max_line_count", type=optional(int), help="lines a cue of srt and vtt; needs --max_line_width")
     _flag(group, "--max_words_per_line", type=optional(int), help="words a line of srt and vtt")
-    _flag(group, "--preset", choices=sorted(PRESETS), help="readable subtitles, in place of the four flags before")
+    _flag(
+        group,
+        "--preset",
+        choices=sorted(PRESETS),
+        help="readable subtitles; leaves --max_... and --highlight_words out",
+    )
     group.add_argument("--json", action="store_true", help="print JSON lines for scripts instead")
 
 
@@ -91,7 +111,11 @@ def _add_decoding_flags(group: Any) -> None:
 def _add_long_form_flags(group: Any) -> None:
     _flag(group, "--initial_prompt", help="text to stand before the first window: names, spellings, style")
     _flag(group, "--carry_initial_prompt", type=boolean, default=False, help="... before every window (default: False)")
-    _flag(group, "--condition_on_previous_text", type=boolean, default=True, help="prompt with the text before")
+    _flag(group, "--condition_on_previous_text", type=boolean, help="prompt with the text before (default: in order)")
+    _flag(group, "--batch_size", type=int, default=1, help="windows decoded at once, cut at pauses (default: 1)")
+    _flag(group, "--short_context", type=boolean, default=True, help="short windows cost less (default: True)")
+    _flag(group, "--vad_filter", type=boolean, default=False, help="leave out where nobody speaks (default: False)")
+    _flag(group, "--vad_parameters", type=parameters, help="threshold=0.5,min_silence_duration_ms=2000,...")
     _flag(group, "--temperature_increment_on_fallback", type=optional(float), default=0.2, help="(default: 0.2)")
     _flag(
         group, "--compression_ratio_threshold", type=optional(float), default=2.4, help="above: a loop (default: 2.4)"
@@ -110,6 +134,7 @@ def _add_long_form_flags(group: Any) -> None:
     _flag(
         group, "--multilingual", type=boolean, default=False, help="tell the language of each window (default: False)"
     )
+    _flag(group, "--guard", type=boolean, default=True, help="hold text against the sound (default: True)")
     _flag(group, "--compat", type=optional(str), help="openai: the behaviour of openai/whisper to the token")
 
 
@@ -135,6 +160,25 @@ def boolean(text: str) -> bool:
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
     return values[text.lower()]
+
+
+def channel(text: str) -> int | str:
+    """The number of a channel, or its name."""
+    return int(text) if text.isdecimal() else text
+
+
+def parameters(text: str) -> dict[str, float]:
+    """Numbers by their names, as in a=1,b=0.5."""
+    found = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is no name=number; write for example threshold=0.4,min_silence_duration_ms=500"
+            ) from None
+    return found
 
 
 def optional(kind: type) -> Any:

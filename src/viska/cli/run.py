@@ -3,23 +3,27 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viska.cli.inputs import expand, output_names
+from viska.cli.memory import memory_as_error
 from viska.cli.show import Show, ShowJson, ShowLines
-from viska.errors import AudioError, ModelError, OptionError, OutputError, ViskaError
+from viska.errors import AudioError, ModelError, OptionError, OutOfMemoryError, OutputError, ViskaError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from viska.formats import LineOptions, Preset
     from viska.model import Whisper
     from viska.result import Transcript
     from viska.transcription import TranscribeOptions, Transcription
 
-ELSEWHERE = {"audio", "model", "model_dir", "device", "compute_type", "threads"}
-ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset"}
-LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
+ELSEWHERE = {"audio", "audio_track", "channel", "model", "model_dir", "device", "compute_type", "threads"}
+ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline"}
+LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
 """Flags that say where from, where to and how fast, and not how to transcribe."""
 
 
@@ -37,7 +41,9 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     model = LazyModel(flags)
     for audio, name in zip(inputs, output_names(inputs), strict=True):
         try:
-            transcribe_one(audio, model, options, show, Files(name, flags.output_dir, flags.output_format, layout))
+            files = Files(name, flags.output_dir, flags.output_format, layout)
+            with memory_as_error(f"the transcription of {audio}"):
+                transcribe_one(audio, model, options, show, files, Ear(flags.audio_track, flags.channel))
         except ViskaError as error:
             show.failed(audio, error)
             status = status or error.exit_code
@@ -73,8 +79,15 @@ class LazyModel:
         if self._model is None:
             flags = self.flags
             try:
-                self._model = load_model(flags.model, flags.device, flags.model_dir, compute_type=flags.compute_type)
-            except (ModelError, OptionError):
+                with memory_as_error(f"the model {flags.model}"):
+                    self._model = load_model(
+                        flags.model,
+                        flags.device,
+                        flags.model_dir,
+                        compute_type=flags.compute_type,
+                        offline=flags.offline or None,
+                    )
+            except (ModelError, OptionError, OutOfMemoryError):
                 self.failed = True
                 raise
         return self._model
@@ -95,12 +108,12 @@ def layout_of(flags: argparse.Namespace) -> "LineOptions | Preset | None":
     from viska.formats import PRESETS, LineOptions
 
     given = {name: getattr(flags, name) for name in LINE_FLAGS if getattr(flags, name)}
-    if flags.preset and given:
-        raise OptionError(f"--preset lays subtitles out by itself: leave out --{', --'.join(given)}")
+    if flags.preset and (contradicting := [name for name in given if name != "karaoke"]):
+        raise OptionError(f"--preset lays subtitles out by itself: leave out --{', --'.join(contradicting)}")
     if given and not flags.word_timestamps:
         raise OptionError(f"--{', --'.join(given)} needs the times of words: give --word_timestamps True too")
     if flags.preset:
-        return PRESETS[flags.preset]
+        return replace(PRESETS[flags.preset], karaoke=flags.karaoke)
     return LineOptions(**given) if given else None
 
 
@@ -128,15 +141,34 @@ class Files:
         return write(transcript, self.name, self.folder, self.output_format, self.layout)
 
 
-def transcribe_one(audio: str, model: LazyModel, options: "TranscribeOptions", show: Show, files: Files) -> None:
-    """Transcribe one input, showing what comes, and write its files."""
-    from viska.audio import load_audio
-    from viska.transcription import Transcription
+@dataclass(frozen=True)
+class Ear:
+    """Which audio track and channel are listened to."""
 
-    samples = load_audio(audio)
-    job = Transcription(model.get(), samples, options)
-    follow(job, audio, show)
-    transcript = job.transcript()
+    track: int | None = None
+    channel: int | str | None = None
+
+    def voices(self, audio: str) -> "list[tuple[int | None, NDArray[np.float32]]]":
+        """The samples of an input; of each channel, behind its number, where all are wanted. Raises AudioError."""
+        from viska.audio import load_audio, load_channels
+
+        if self.channel == "all":
+            return list(enumerate(load_channels(audio, track=self.track)))
+        return [(None, load_audio(audio, track=self.track, channel=self.channel))]
+
+
+def transcribe_one(
+    audio: str, model: LazyModel, options: "TranscribeOptions", show: Show, files: Files, ear: Ear
+) -> None:
+    """Transcribe one input, showing what comes, and write its files."""
+    from viska.transcription import Transcription, merge_channels
+
+    transcripts = []
+    for channel, samples in ear.voices(audio):
+        job = Transcription(model.get(), samples, options)
+        follow(job, audio, show, channel)
+        transcripts.append(job.transcript())
+    transcript = merge_channels(transcripts) if ear.channel == "all" else transcripts[0]
     try:
         show.done(audio, transcript, files.write(transcript))
     except OutputError:
@@ -144,12 +176,12 @@ def transcribe_one(audio: str, model: LazyModel, options: "TranscribeOptions", s
         raise
 
 
-def follow(job: "Transcription", audio: str, show: Show) -> None:
-    """Work through a recording, showing each segment and how far it is."""
+def follow(job: "Transcription", audio: str, show: Show, channel: int | None = None) -> None:
+    """Work through a recording, or a channel of it, showing each segment and how far it is."""
     bar: Any
     with show.progress(job) as bar:
         for segment in job:
-            show.segment(audio, segment)
+            show.segment(audio, segment if channel is None else replace(segment, channel=channel))
             bar.update(job.position_s - bar.n)
         bar.update(job.position_s - bar.n)
 

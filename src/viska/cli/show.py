@@ -52,9 +52,9 @@ class ShowLines(Show):
 
     def segment(self, audio: str, segment: "Segment") -> None:
         """Print the segment."""
-        from viska.transcription.pipeline import segment_line
+        from viska.transcription.channels import channel_line
 
-        print(segment_line(segment), flush=True)
+        print(channel_line(segment), flush=True)
 
     def unwritten(self, audio: str, transcript: "Transcript") -> None:
         """The text is on the screen already."""

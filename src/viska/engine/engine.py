@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -39,15 +39,23 @@ class Heard:
 class Engine:
     """A model's weights, packed for a compute type. Holds no state of any decoding: threads may share it.
 
-    Raises OptionError for an unknown compute type.
+    It does not hold on to the model, which must be there as long as the engine is used. Raises OptionError for an
+    unknown compute type.
     """
 
     def __init__(self, model: Whisper, compute_type: str = "auto") -> None:
-        self.model = model
+        self._model = ref(model)  # an engine is kept as long as its model, which it therefore must not keep
         self.plan = resolve(compute_type, model.device)
         with torch.inference_mode():
             self.encoder = Encoder(model.encoder, self.plan.encoder)
             self.decoder = Decoder(model.decoder, self.plan)
+
+    @property
+    def model(self) -> Whisper:
+        """The model whose weights these are."""
+        model = self._model()
+        assert model is not None, "the model of this engine is gone"
+        return model
 
     @torch.inference_mode()
     def encode(self, mel: Tensor) -> Heard:
@@ -98,10 +106,14 @@ _lock = threading.Lock()
 
 def engine_for(model: Whisper) -> Engine:
     """The engine of a model and its `compute_type`; kept with it, and made anew when its weights have changed."""
-    weights = tuple((weight.data_ptr(), weight._version) for weight in model.parameters())
-    state = (model.compute_type, weights)
+    state = (model.compute_type, [(weight.data_ptr(), _version(weight)) for weight in model.parameters()])
     with _lock:
         known = _engines.get(model)
         if known is None or known[0] != state:
             known = _engines[model] = (state, Engine(model, model.compute_type))
         return known[1]
+
+
+def _version(weight: Tensor) -> int:
+    """How often a tensor was changed in place; 0 for one that does not count it."""
+    return 0 if weight.is_inference() else weight._version

@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,9 @@ def save(
 ) -> Path:
     """Write the transcript as this file, UTF-8, in the format of its ending, a key of FORMATS; returns the path.
 
-    Cues are laid out as the `preset`, or its name in PRESETS, says, or as the options of `LineOptions` do. A missing
-    folder is made, an older file replaced; the file appears whole or not at all. Raises OptionError for another ending
-    and for options that do not fit, OutputError if the file cannot be written.
+    Cues are laid out as the `preset`, or its name in PRESETS, says, or as the options of `LineOptions` do; `karaoke`
+    goes with both. A missing folder is made, an older file replaced; the file appears whole or not at all. Raises
+    OptionError for another ending and for options that do not fit, OutputError if the file cannot be written.
 
     >>> save(transcript, "talk.srt", max_line_width=42, max_line_count=2)
     """
@@ -109,11 +109,12 @@ def _layout(preset: Preset | str | None, line_options: Mapping[str, Any]) -> Lin
         raise OptionError(f"unknown option {', '.join(unknown)}: give some of preset, {', '.join(accepted)}")
     if preset is None:
         return LineOptions(**line_options) if line_options else None
-    if line_options:
-        raise OptionError(f"a preset lays cues out by itself: leave out {', '.join(line_options)}, or the preset")
+    if contradicting := [name for name in line_options if name != "karaoke"]:
+        raise OptionError(f"a preset lays cues out by itself: leave out {', '.join(contradicting)}, or the preset")
     if isinstance(preset, str) and preset not in PRESETS:
         raise OptionError(f"unknown preset {preset!r}: give one of {', '.join(PRESETS)}, or a Preset(...)")
-    return PRESETS[preset] if isinstance(preset, str) else preset
+    chosen = PRESETS[preset] if isinstance(preset, str) else preset
+    return replace(chosen, **line_options) if isinstance(chosen, Preset) else chosen
 
 
 def _content(transcript: Mapping[str, Any], name: str, options: LineOptions | Preset | None) -> str:

@@ -31,14 +31,19 @@ class LineOptions:
     """Words a cue, counted from the start of the segment; says nothing when both width and count are given."""
     highlight_words: bool = False
     """Whether every word gets a cue of its own that shows it underlined among the others; srt and vtt only."""
+    karaoke: bool = False
+    """Whether a cue tells when each of its words is said; vtt only, as lrc and ass always do."""
 
     def __post_init__(self) -> None:
         for name in ("max_line_width", "max_line_count", "max_words_per_line"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise OptionError(f"{name} is {value!r}; accepted are None and whole numbers from 1")
-        if not isinstance(self.highlight_words, bool):
-            raise OptionError(f"highlight_words is {self.highlight_words!r}; accepted are True and False")
+        for name in ("highlight_words", "karaoke"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name} is {getattr(self, name)!r}; accepted are True and False")
+        if self.highlight_words and self.karaoke:
+            raise OptionError("highlight_words and karaoke mark words in two ways: give one of them")
 
     @property
     def given(self) -> list[str]:

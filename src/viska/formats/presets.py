@@ -31,6 +31,8 @@ class Preset:
     """Between two cues, unless speech is too dense: two frames."""
     max_pause: float = 1.5
     """Longer silence between two words ends a cue."""
+    karaoke: bool = False
+    """Whether a cue tells when each of its words is said; vtt only, as lrc and ass always do. Needs words."""
 
     def __post_init__(self) -> None:
         for name in ("max_line_width", "max_line_count", "max_words"):

@@ -47,14 +47,37 @@ def to_srt(transcript: Mapping[str, Any], options: LineOptions | Preset | None =
 def to_vtt(transcript: Mapping[str, Any], options: LineOptions | Preset | None = None) -> str:
     """WebVTT: `MM:SS.mmm`, with hours where there are any.
 
-    As with `to_srt`; in Viska's own layout `&`, `<` and `>` are escaped, which openai/whisper does not do.
+    As with `to_srt`; in Viska's own layout and for karaoke `&`, `<` and `>` are escaped, which openai/whisper does not
+    do. With karaoke each word is in a span of its own, behind the time at which it is said.
     """
+    if karaoke := isinstance(options, LineOptions | Preset) and options.karaoke:
+        _check_words(transcript)
     escapes = _ESCAPES if isinstance(options, Preset) else {}
     cues = (
-        f"{_times(cue, False, '.')}\n{_without_arrow(cue.text).translate(escapes)}\n\n"
+        f"{_times(cue, False, '.')}\n{_sung_text(cue) if karaoke else _without_arrow(cue.text).translate(escapes)}\n\n"
         for cue in _shown(transcript, options)
     )
     return "WEBVTT\n\n" + "".join(cues)
+
+
+def _check_words(transcript: Mapping[str, Any]) -> None:
+    for number, segment in enumerate(transcript["segments"]):
+        if segment.get("words") is None and segment["text"].strip():
+            raise OptionError(f"karaoke needs words, and segment {number} has none: transcribe with word_timestamps")
+
+
+def _sung_text(cue: Cue) -> str:
+    """The words, each behind its time; a time that does not go on within the cue is left out, as WebVTT wants it."""
+    parts = []
+    latest = cue.start
+    for word in cue.words:
+        text = word.text.lstrip()
+        parts.append(word.text[: len(word.text) - len(text)])
+        if latest < word.start < cue.end:
+            parts.append(f"<{stamp(word.start, True, '.')}>")
+            latest = word.start
+        parts.append(f"<c>{text.translate(_ESCAPES)}</c>")
+    return "".join(parts)
 
 
 def _check(options: object) -> None:

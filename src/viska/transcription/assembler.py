@@ -27,7 +27,8 @@ class Assembler:
             if not self.compat:
                 if not segment.text:
                     continue
-                segment = replace(segment, end=max(segment.start, min(segment.end, self.duration_s)))
+                start = min(segment.start, self.duration_s)
+                segment = replace(segment, start=start, end=max(start, min(segment.end, self.duration_s)))
             numbered = replace(segment, id=len(self.segments))
             self.segments.append(numbered)
             yield numbered

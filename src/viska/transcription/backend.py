@@ -7,13 +7,24 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from viska.audio import N_FRAMES
 from viska.decoding import DecodingOptions, DecodingResult, decode, detect_language
 from viska.decoding.options import compute_dtype
 from viska.engine import Engine, Heard, Lane, engine_for, fits_a_lane
-from viska.model import Whisper
+from viska.model import (
+    AudioEncoder,
+    Conv1d,
+    LayerNorm,
+    Linear,
+    MultiHeadAttention,
+    ResidualAttentionBlock,
+    TextDecoder,
+    Whisper,
+)
+
+CACHE_HOOKS = Whisper.__module__  # where the hooks of `install_kv_cache_hooks` are from
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +67,7 @@ class EngineBackend(Backend):
     any_length = True
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self.engine, self.model = engine, engine.model
 
     def encode(self, mel: Tensor) -> Heard:
         """See `Backend.encode`."""
@@ -106,8 +117,20 @@ class ReferenceBackend(Backend):
 
 
 def backend_for(model: Whisper, *, reference: bool, fp16: bool = True) -> Backend:
-    """The engine, or the reference path where it is asked for or where forward hooks wait for the module's own pass."""
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    if reference or hooked:
+    """The engine, or the reference path where it is asked for, and where the module would compute otherwise than it."""
+    if reference or not all(map(_is_plain, model.modules())):
         return ReferenceBackend(model, fp16=fp16)
     return EngineBackend(engine_for(model))
+
+
+PLAIN = (AudioEncoder, TextDecoder, ResidualAttentionBlock, MultiHeadAttention, Linear, LayerNorm, Conv1d)
+PLAIN_PARTS = (nn.Embedding, nn.GELU, nn.ModuleList, nn.Sequential)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module is what the engine takes it for: nobody waits for its pass, has replaced it or its pass."""
+    if not (isinstance(module, Whisper) or type(module) in PLAIN + PLAIN_PARTS) or "forward" in vars(module):
+        return False
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    # Those of a cache are there while another thread decodes with the module itself.
+    return all(getattr(hook, "__module__", None) == CACHE_HOOKS for hook in hooks)

@@ -66,6 +66,7 @@ class Conductor:
     """
 
     def __init__(self, backend: Backend, n_windows: int = 8) -> None:
+        self.backend = backend
         self._scheduler = Scheduler(backend, n_windows)
         self._waiting: deque[Performance] = deque()
         self._running: dict[Passage, Performance] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from viska.audio import CHUNK_LENGTH, HOP_LENGTH
 from viska.recording import LogMel, Recording
 from viska.transcription.options import TranscribeOptions
-from viska.transcription.packing import PackedWindow, pack_regions
+from viska.transcription.packing import PackedWindow, TimeMap, pack_regions
 from viska.transcription.planner import clips_in_frames
 from viska.transcription.speech import SpeechTrack, speech_track
 from viska.transcription.stretch import Stretch
@@ -48,13 +48,15 @@ def _activity(
 
 def _packed(mel: LogMel, windows: Iterable[PackedWindow], speech: SpeechTrack | None) -> Iterator[Stretch]:
     for window in windows:
-        bounds = [(piece.start // HOP_LENGTH, -(-piece.end // HOP_LENGTH)) for piece in window.pieces]
-        pieces = tuple((start, min(end, mel.n_frames)) for start, end in bounds if start < mel.n_frames)
+        # Whole frames, no more than fit: parts of frames would add up, and shift all that comes behind them.
+        starts = [(piece.start // HOP_LENGTH, piece.n_samples // HOP_LENGTH) for piece in window.pieces]
+        pieces = tuple((start, start + length) for start, length in starts if length)
         if not pieces:  # less than a frame of sound
             continue
         heard = None if speech is None else speech.joined(pieces)
         n_frames = sum(end - start for start, end in pieces)
-        yield Stretch(mel, pieces, ((0, n_frames),), window.time_map, heard)
+        times = TimeMap([Region(start * HOP_LENGTH, end * HOP_LENGTH) for start, end in pieces])
+        yield Stretch(mel, pieces, ((0, n_frames),), times, heard)
 
 
 def _clips(clip_timestamps: Sequence[float], duration_s: float) -> list[tuple[float, float]]:

@@ -31,6 +31,8 @@ LEAST_ADVANCE_S = 10.0
 """Of a window that is moved, so that moving windows cannot cost more than three decodings for one."""
 ECHO_BYTES = 40
 """Letters, in UTF-8, that a text has in common with its prompt by more than chance: half a dozen words."""
+COPY_BYTES = 10
+"""The same for a text found at a second look and the text beside it, which may have been said in its place."""
 
 NO_SPEECH, LOOP, PROMPT, MISSED = "no speech", "loop", "text of the prompt", "speech without text"
 
@@ -91,10 +93,10 @@ def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
     return not (segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH)
 
 
-def is_echo(text: str, prompt: str) -> bool:
+def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:
     """Whether a text stands in the prompt, word for word. Text that was truly said twice comes without a prompt too."""
     said = _letters(text)
-    return len(said.encode()) >= ECHO_BYTES and said in _letters(prompt)
+    return len(said.encode()) >= least_bytes and said in _letters(prompt)
 
 
 def uncovered(segments: Sequence[Segment], speech: SpeechTrack, start_s: float, end_s: float) -> Iterator[Span]:
@@ -114,13 +116,17 @@ def is_looping(result: DecodingResult, tokenizer: Tokenizer) -> bool:
 
 
 def without_loops(result: DecodingResult, tokenizer: Tokenizer) -> tuple[DecodingResult, str]:
-    """The result with one copy of what it says over and over, and the text of the others; timestamps stay."""
+    """The result with one copy of what it says over and over, and the text of the others.
+
+    Timestamps go with the text that they enclose, so that no segment claims the time of what was cut out.
+    """
     places = [i for i, token in enumerate(result.tokens) if _is_text(token, tokenizer)]
     loops = find_loops([result.tokens[i] for i in places])
-    surplus = {place for loop in loops for place in places[loop.start + loop.length : loop.end]}
-    if not surplus:
+    if not loops:
         return result, ""
-    kept = [i for i in range(len(result.tokens)) if i not in surplus]
+    surplus = [(places[loop.start + loop.length], places[loop.end - 1]) for loop in loops]
+    dropped = {i for first, last in surplus for i in _with_stamps(first, last, result.tokens, tokenizer)}
+    kept = [i for i in range(len(result.tokens)) if i not in dropped]
     tokens = [result.tokens[i] for i in kept]
     logprobs, top = result.token_logprobs, result.top_logprobs
     cut = replace(
@@ -130,7 +136,19 @@ def without_loops(result: DecodingResult, tokenizer: Tokenizer) -> tuple[Decodin
         token_logprobs=None if logprobs is None else tuple(logprobs[i] for i in kept),
         top_logprobs=None if top is None else tuple(top[i] for i in kept),
     )
-    return cut, tokenizer.decode([result.tokens[i] for i in sorted(surplus)])
+    return cut, tokenizer.decode([result.tokens[i] for i in sorted(dropped)])
+
+
+def _with_stamps(first: int, last: int, tokens: Sequence[int], tokenizer: Tokenizer) -> set[int]:
+    """The places from first to last, and of the timestamps at and between them those that enclose nothing else."""
+    around = range(max(first - 1, 0), min(last + 2, len(tokens)))
+    stamps = [i for i in around if not _is_text(tokens[i], tokenizer)]
+    needed = set()
+    if stamps and stamps[0] >= first:  # the segment that goes on before it needs an end
+        needed.add(stamps[0])
+    if stamps and last + 1 < len(tokens) and stamps[-1] <= last:  # the one that goes on behind it needs a start
+        needed.add(stamps[-1])
+    return {*range(first, last + 1), *stamps} - needed
 
 
 def _is_text(token: int, tokenizer: Tokenizer) -> bool:

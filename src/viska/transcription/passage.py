@@ -19,14 +19,17 @@ from viska.result import GuardEvent, Segment
 from viska.timing import find_alignment, merge_punctuations
 from viska.tokenizer import Tokenizer
 from viska.transcription.backend import Attempt, Backend
+from viska.transcription.confidence import with_confidence
 from viska.transcription.fallback import Thresholds, decode_with_fallback
 from viska.transcription.guard import (
+    COPY_BYTES,
     LOOP,
     MISSED,
     NO_SPEECH,
     PROMPT,
     Evidence,
     Span,
+    is_echo,
     is_looping,
     is_speechless,
     judge,
@@ -194,6 +197,8 @@ class Passage:
         self.planner.advance(window, found.consumed, tokens, result.temperature)
         if any(segment.text for segment in segments):
             self.spoke, self.settled_language = True, self.language
+        if self.stretch.speech is not None:
+            segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
         self.decided += map(self.stretch.in_recording, segments)
 
     def _guarded(
@@ -229,11 +234,12 @@ class Passage:
         window = Window(start, end - start, ())
         result = yield from self._decode(window)
         found, _ = self._find(window, result, least_rest=N_FRAMES + 1)
-        neighbours = "".join(segment.text for segment in around)
-        verdict = judge(Evidence(found.segments, speech, *span, neighbours))
-        sound = bool(verdict.kept) and not self.thresholds.failed(result) and not verdict.echo
+        verdict = judge(Evidence(found.segments, speech, *span))
+        kept = tuple(segment for segment in verdict.kept if segment.text.strip())
+        copied = is_echo(result.text, "".join(segment.text for segment in around), least_bytes=COPY_BYTES)
+        sound = bool(kept) and not copied and not self.thresholds.failed(result)
         self._note("recovered" if sound else "left", MISSED, span, result.text)
-        return verdict.kept if sound else ()
+        return kept if sound else ()
 
     def _settled_s(self, window: Window, found: Split) -> float:
         """Up to where a window is decided."""

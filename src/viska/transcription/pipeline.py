@@ -9,12 +9,15 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from inspect import Parameter, Signature, signature
 from typing import Any
 
 from tqdm import tqdm
 
+from viska.audio import FRAMES_PER_SECOND
 from viska.decoding import tokenizer_for
+from viska.decoding.options import validate
 from viska.errors import LanguageError
 from viska.formats import format_timestamp
 from viska.languages import LANGUAGES, language_code
@@ -81,8 +84,6 @@ class Transcription:
         for _ in Scheduler(self.backend, self.options.batch_size).run(self.passages()):
             yield from self.collect()
         yield from self.collect()
-        if not self.cancelled:
-            self.position_s = self.duration_s
 
     def passages(self) -> Iterator[Passage]:
         """The passages in order, each made when it is its turn."""
@@ -107,6 +108,8 @@ class Transcription:
             if not passage.finished:
                 return
             self._passages.pop(0)
+        if self.finished and not self.cancelled:
+            self.position_s = self.duration_s
 
     @property
     def finished(self) -> bool:
@@ -117,6 +120,13 @@ class Transcription:
     def cancelled(self) -> bool:
         """Whether it is to be decoded no further."""
         return self._stop.is_set()
+
+    @property
+    def kept_s(self) -> float:
+        """How much of the recording, in seconds, is decoded: with `vad_filter` the parts with speech, else all."""
+        if not self.options.vad_filter:
+            return self.duration_s
+        return sum(stretch.n_frames for stretch in self._stretches) / FRAMES_PER_SECOND
 
     def cancel(self) -> None:
         """Decode no further; what was decided stays."""
@@ -153,6 +163,8 @@ class Transcription:
             raise LanguageError("this model knows English alone: leave multilingual out, or use a multilingual model")
         if code not in (None, "en"):
             logger.warning("the model knows English alone; language %r is taken as 'en'", language)
+        cold = self.options.decoding_at(self.options.temperature[0], ())
+        validate(replace(cold, language="en"))  # it must be among the `languages`, where these are given
         return "en"
 
     def _detect_language(self) -> str:

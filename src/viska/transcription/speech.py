@@ -33,6 +33,11 @@ class SpeechTrack:
         """The seconds of speech from one time to another."""
         return float((self.between(start_s, end_s) >= SPOKEN).sum()) / FRAMES_PER_SECOND
 
+    def share(self, start_s: float, end_s: float) -> float:
+        """The mean probability of speech from one time to another; 0 where there is nothing between them."""
+        probabilities = self.between(start_s, end_s)
+        return float(probabilities.mean()) if len(probabilities) else 0.0
+
     def runs(self, start_s: float, end_s: float, *, pause_s: float) -> Iterator[tuple[float, float]]:
         """Where somebody speaks between two times, in seconds; shorter pauses than `pause_s` do not end a run."""
         first = max(0, round(start_s * FRAMES_PER_SECOND))

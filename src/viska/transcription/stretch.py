@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from viska.audio import FRAMES_PER_SECOND
+from viska.audio import FRAMES_PER_SECOND, N_FRAMES
 from viska.recording import LogMel
 from viska.result import Segment, Word
 from viska.transcription.packing import TimeMap
@@ -32,9 +32,9 @@ class Stretch:
         return sum(end - start for start, end in self.pieces)
 
     def frames(self, first: int, last: int) -> Tensor:
-        """Its log-mel from one frame to another, (n_mels, last - first)."""
+        """Its log-mel from one frame to another, (n_mels, last - first); behind its end is half a minute of silence."""
         found, begin = [], 0
-        for start, end in self.pieces:
+        for start, end in (*self.pieces, (self.mel.n_frames, self.mel.n_frames + N_FRAMES)):
             own = max(first - begin, 0), min(last - begin, end - start)
             if own[0] < own[1]:
                 found.append(self.mel.frames(start + own[0], start + own[1]))

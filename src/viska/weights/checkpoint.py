@@ -6,7 +6,7 @@ that no header decides how much memory is taken.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
@@ -49,7 +49,7 @@ class TensorFacts:
 
 def check_dimensions(origin: str, dims: ModelDimensions, n_tensors: int) -> None:
     """Refuse dimensions that no Whisper model can have; `origin` is the file that gave them."""
-    for field, value in asdict(dims).items():
+    for field, value in vars(dims).items():  # asdict would copy values that are endless, though small in the file
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise CheckpointError(f"{origin}: {field} is {short_repr(value)}, and must be a whole number of 1 or more")
     if dims.n_audio_layer + dims.n_text_layer > n_tensors:

@@ -1,0 +1,223 @@
+"""The seam between the server and decoding: jobs are submitted, segments and a transcript come back.
+
+All that the server knows of decoding is `Recogniser` and `Job`.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from viska.audio import AudioSource
+from viska.decoding import tokenizer_for
+from viska.model import Whisper
+from viska.result import Segment, Transcript
+from viska.server.models import ModelStore
+from viska.transcription import Transcription, transcribe_options
+from viska.transcription.backend import backend_for
+from viska.transcription.conductor import Conductor, Performance
+
+logger = logging.getLogger(__name__)
+
+OnSegment = Callable[[Segment], None]
+TokenBytes = Callable[[int], bytes]
+
+
+class Job:
+    """One recording on its way; `future` has its transcript or its error.
+
+    A recogniser sets `duration_s` and `token_bytes` (the bytes of a text token, none for others) before the first
+    segment, moves `position_s` (seconds decided) on, calls `on_segment` and `on_progress` from a thread of its own, and
+    stops soon after it is `cancelled`.
+    """
+
+    def __init__(
+        self,
+        audio: AudioSource,
+        model: str,
+        options: Mapping[str, Any],
+        on_segment: OnSegment | None = None,
+        on_progress: Callable[[], None] | None = None,
+    ) -> None:
+        self.audio = audio
+        self.model = model
+        self.options = dict(options)
+        self.on_segment = on_segment or (lambda _: None)
+        self.on_progress = on_progress or (lambda: None)
+        self.future: Future[Transcript] = Future()
+        self.duration_s = 0.0
+        self.position_s = 0.0
+        self.token_bytes: TokenBytes = lambda _: b""
+        self._stop = threading.Event()
+        self._on_cancel: Callable[[], None] = lambda: None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self.future.done()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._stop.is_set()
+
+    def result(self, timeout: float | None = None) -> Transcript:
+        """The transcript; raises what went wrong, TimeoutError, or CancelledError."""
+        return self.future.result(timeout)
+
+    def cancel(self) -> None:
+        """Stop: at once where it waits, else before the next step of the decoder."""
+        self._stop.set()
+        self.future.cancel()
+        self._on_cancel()
+
+    def when_cancelled(self, act: Callable[[], None]) -> None:
+        """Have this done when the job is cancelled, or now where it is already."""
+        self._on_cancel = act
+        if self.cancelled:
+            act()
+
+
+class Recogniser(Protocol):
+    """Turns recordings into transcripts, many at once."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job in, and return at once."""
+
+    def close(self) -> None:
+        """Cancel what is left, and wait until nothing runs."""
+
+
+class Conductors:
+    """For each model in use one conductor, whose batches all recordings share."""
+
+    def __init__(self, n_windows: int = 8) -> None:
+        self.n_windows = n_windows
+        self._lock = threading.Lock()
+        self._used: dict[Whisper, tuple[Conductor, int]] = {}
+
+    @contextmanager
+    def use(self, model: Whisper) -> Iterator[Conductor]:
+        """The conductor of a model, which ends with its last user."""
+        with self._lock:
+            conductor, n_users = self._used.get(model, (None, 0))
+            conductor = conductor or Conductor(backend_for(model, reference=False), self.n_windows)
+            self._used[model] = conductor, n_users + 1
+        try:
+            yield conductor
+        finally:
+            with self._lock:
+                _, n_users = self._used[model]
+                last = n_users == 1
+                if last:
+                    del self._used[model]
+                else:
+                    self._used[model] = conductor, n_users - 1
+            if last:
+                conductor.close()
+
+
+class ThreadRecogniser:
+    """Worker threads, each with one recording at a time, first come first served; the windows of all share batches.
+
+    One recording at a time is read and its language told; from then on its windows are the conductor's.
+    """
+
+    def __init__(self, models: ModelStore, n_workers: int = 2) -> None:
+        self.models = models
+        self.conductors = Conductors()
+        self._reading = threading.Lock()
+        self._waiting: queue.Queue[Job | None] = queue.Queue()
+        self._jobs: set[Job] = set()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._work, name=f"recogniser-{i}") for i in range(n_workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Take a job in, and return at once."""
+        with self._lock:
+            self._jobs.add(job)
+        job.future.add_done_callback(lambda _: self._forget(job))
+        self._waiting.put(job)
+
+    def close(self) -> None:
+        """Cancel what is left, and wait until nothing runs."""
+        with self._lock:
+            left = list(self._jobs)
+        for job in left:
+            job.cancel()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _forget(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.discard(job)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._waiting.get(timeout=IDLE_CHECK_S)
+            except queue.Empty:
+                self.models.unload_idle()
+                continue
+            if job is None:
+                return
+            if job.future.set_running_or_notify_cancel():
+                self._run(job)
+
+    def _run(self, job: Job) -> None:
+        try:
+            with self.models.use(job.model) as model, self.conductors.use(model) as conductor:
+                transcript = run_job(job, model, conductor, self._reading)
+        except BaseException as error:  # whatever it is, the one who waits must learn of it, and the thread goes on
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(transcript)
+
+
+IDLE_CHECK_S = 1.0
+
+
+def run_job(job: Job, model: Whisper, conductor: Conductor, reading: threading.Lock) -> Transcript:
+    """Transcribe one recording; what was decided so far where it is cancelled."""
+    with reading:
+        if job.cancelled:
+            raise CancelledError
+        options = transcribe_options(job.options)
+        transcription = Transcription(model, job.audio, options, backend=conductor.backend)
+    job.when_cancelled(transcription.cancel)
+    job.duration_s = transcription.duration_s
+    job.token_bytes = token_bytes_of(model)
+    job.on_progress()
+    ended: Future[None] = Future()
+
+    def on_segment(segment: Segment) -> None:
+        job.on_segment(segment)
+        job.position_s = transcription.position_s
+        job.on_progress()
+
+    def on_end(error: Exception | None) -> None:
+        ended.set_exception(error) if error is not None else ended.set_result(None)
+
+    conductor.submit(Performance(transcription, on_segment, on_end))
+    ended.result()
+    job.position_s = transcription.position_s
+    return transcription.transcript()
+
+
+def token_bytes_of(model: Whisper) -> TokenBytes:
+    """The bytes of each token of a model's vocabulary, as its tokenizer decodes it; none for timestamps."""
+    tokenizer = tokenizer_for(model)
+
+    def token_bytes(token: int) -> bytes:
+        if token < tokenizer.timestamp_begin:
+            return tokenizer.encoding.decode_single_token_bytes(token)
+        return tokenizer.decode([token]).encode()  # tokens that a fine-tune added are whole words
+
+    return token_bytes
