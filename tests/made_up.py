@@ -40,3 +40,14 @@ def made_up_model(n_vocab: int = MULTILINGUAL, *, added_tokens: tuple[str, ...] 
 def made_up_mel(n: int = 1, n_mels: int = 80, seed: int = 3) -> torch.Tensor:
     """(n, n_mels, 3000) log-mel within the range that real ones have."""
     return torch.rand(n, n_mels, 3000, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def answered(steps, answers):
+    """Run a generator that asks for things, giving it these answers in turn; returns its result and what it asked."""
+    asked, coming = [], iter(answers)
+    try:
+        asked.append(next(steps))
+        while True:
+            asked.append(steps.send(next(coming)))
+    except StopIteration as end:
+        return end.value, asked

@@ -20,58 +20,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sound_files import encode, riff, tone
 from viska import audio
 from viska.audio import load_audio, log_mel_spectrogram, mel_filters, pad_or_trim
 from viska.errors import AudioError, OptionError
-
-
-def tone(rate=16000, seconds=1.0):
-    """A sweep: only the right sample rate, start and polarity reproduce it."""
-    t = np.arange(int(rate * seconds)) / rate
-    return (0.4 * np.sin(2 * np.pi * (200 * t + 600 * t**2 / seconds))).astype(np.float32)
-
-
-def encode(samples, container, codec, rate, layout="mono", video=False):
-    """A sound file as bytes; the same signal in every channel, and an optional video track before it."""
-    import av
-
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        if video:
-            picture = output.add_stream("mpeg4", rate=10)
-            picture.width = picture.height = 64
-            picture.pix_fmt = "yuv420p"
-        sound = output.add_stream(codec, rate=rate, layout=layout)
-        if codec == "vorbis":
-            sound.options = {"strict": "experimental"}
-        sound.codec_context.open()
-        if video:
-            for time in range(10):
-                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * time, np.uint8))
-                frame.pts = time
-                output.mux(picture.encode(frame))
-            output.mux(picture.encode(None))
-        channels = len(av.AudioLayout(layout).channels)
-        whole = av.AudioFrame.from_ndarray(np.repeat(samples[None], channels, axis=0), format="fltp", layout=layout)
-        whole.sample_rate, whole.pts = rate, 0  # encoders declare their delay by times before 0
-        converter = av.AudioResampler(
-            format=sound.codec_context.format,
-            layout=layout,
-            rate=rate,
-            frame_size=sound.codec_context.frame_size or 1024,
-        )
-        for frame in (*converter.resample(whole), *converter.resample(None)):
-            output.mux(sound.encode(frame))
-        output.mux(sound.encode(None))
-    return file.getvalue()
-
-
-def riff(samples, rate=16000, channels=1, extra=b""):
-    """A WAV file written by hand, from interleaved int16 samples."""
-    data = np.asarray(samples, "<i2").tobytes()
-    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, 2 * rate * channels, 2 * channels, 16)
-    body = b"WAVE" + head + extra + struct.pack("<4sI", b"data", len(data)) + data
-    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def rms(x):
@@ -691,9 +643,9 @@ def test_blocks_give_what_one_piece_gives(monkeypatch, rows):
     samples = np.random.default_rng(0).standard_normal(160 * 1000 + 77).astype(np.float32)
     samples = samples if rows is None else np.stack([samples * 0.1**row for row in range(rows)])
     whole = log_mel_spectrogram(samples, 128, padding=4800)
-    monkeypatch.setattr(audio, "_WHOLE_FRAMES", 100)
+    monkeypatch.setattr(audio, "WHOLE_FRAMES", 100)
     for block in (33, 100, 1029, 1030):
-        monkeypatch.setattr(audio, "_BLOCK_FRAMES", block)
+        monkeypatch.setattr(audio, "BLOCK_FRAMES", block)
         assert (log_mel_spectrogram(samples, 128, padding=4800) - whole).abs().max() <= 1e-6
 
 
@@ -703,8 +655,8 @@ def test_blocks_of_any_size(size, padding, block):
     samples = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     whole = log_mel_spectrogram(samples, padding=padding)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "_WHOLE_FRAMES", 0)
-        patch.setattr(audio, "_BLOCK_FRAMES", block)
+        patch.setattr(audio, "WHOLE_FRAMES", 0)
+        patch.setattr(audio, "BLOCK_FRAMES", block)
         assert torch.allclose(log_mel_spectrogram(samples, padding=padding), whole, rtol=0, atol=1e-6)
 
 
@@ -712,7 +664,7 @@ def test_long_input_runs_in_blocks():
     samples = np.random.default_rng(1).standard_normal(160 * 61000, dtype=np.float32)
     mel = log_mel_spectrogram(samples)
     assert mel.shape == (80, 61000)
-    edge = audio._BLOCK_FRAMES
+    edge = audio.BLOCK_FRAMES
     around = log_mel_spectrogram(samples[160 * (edge - 50) : 160 * (edge + 50)])
     same = (mel[:, edge - 45 : edge + 45] - around[:, 5:95]).abs()
     assert same[around[:, 5:95] > around.min()].max() < 1e-5

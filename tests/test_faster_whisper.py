@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -15,15 +15,17 @@ from viska.faster_whisper import (
     DIFFERENT,
     MISSING,
     REFUSED,
+    BatchedInferencePipeline,
     Segment,
     TranscriptionInfo,
     WhisperModel,
     Word,
     device_name,
-    require_local,
     viska_options,
 )
 from viska.transcription.options import DECODING, OWN
+from viska.transcription.passage import Passage
+from viska.vad import VoiceActivity
 
 # Every option of faster-whisper 1.2.1 with its default.
 THEIR_DEFAULTS = {
@@ -106,7 +108,9 @@ def test_results_have_their_fields_in_their_order():
 
 def test_all_of_their_defaults_are_accepted_and_mean_the_same():
     spelled_out = viska_options(dict(THEIR_DEFAULTS))
-    assert spelled_out == viska_options({"beam_size": 5, "suppress_tokens": [-1]})
+    plain = viska_options({"beam_size": 5, "suppress_tokens": [-1]})
+    assert (spelled_out.conditions, plain.conditions) == (True, True)
+    assert replace(spelled_out, condition_on_previous_text=None) == plain
     assert spelled_out.decoding.beam_size == 5
     assert spelled_out.decoding.best_of == 5
     assert spelled_out.decoding.patience is None
@@ -129,28 +133,22 @@ REFUSALS = {
     "length_penalty": 0.8,
     "prefix": "And so",
     "prompt_reset_on_temperature": 0.7,
-    "multilingual": True,
-    "vad_filter": True,
-    "vad_parameters": {"threshold": 0.4},
     "chunk_length": 15,
     "hotwords": "Viska",
-    "language_detection_segments": 4,
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_viska_does_not_do_is_refused_and_never_ignored(name):
-    if name not in REFUSED:
-        assert name in OWN | DECODING  # Viska has learnt it: then it is passed on
-        return
     with pytest.raises(OptionError, match=rf"^{name} is .*; accepted is "):
         viska_options({"beam_size": 5, name: REFUSALS[name]})
 
 
 def test_every_option_of_theirs_is_passed_on_or_refused():
-    renamed = {"log_prob_threshold", "max_new_tokens", "language_detection_threshold"}
+    renamed = {"log_prob_threshold", "max_new_tokens"}
     assert set(THEIR_DEFAULTS) - renamed - (OWN | DECODING) - set(REFUSED) == set()
-    assert set(DIFFERENT) <= set(REFUSED) <= set(DIFFERENT) | set(MISSING)
+    assert set(MISSING) & (OWN | DECODING) == set()  # what Viska has learnt is refused no longer
+    assert set(REFUSED) == set(DIFFERENT) | set(MISSING)
 
 
 @pytest.mark.parametrize(
@@ -185,10 +183,21 @@ def test_a_model_is_loaded_as_it_was_asked_for(monkeypatch, tmp_path):
     WhisperModel("base", device="cpu", download_root=tmp_path, num_workers=4, files=None, use_auth_token=None)
     WhisperModel("base", device="cpu", compute_type="float32", cpu_threads=3)
     assert asked == [
-        (("base", "cpu", tmp_path), {"compute_type": "auto"}),
+        (("base", "cpu", tmp_path), {"compute_type": "auto", "offline": None}),
         3,
-        (("base", "cpu", None), {"compute_type": "float32"}),
+        (("base", "cpu", None), {"compute_type": "float32", "offline": None}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("default", "auto"), ("int8", "int8"), *((f"int8_{rest}", "int8") for rest in ("float32", "float16", "bfloat16"))],
+)
+def test_their_compute_types_mean_ours(monkeypatch, theirs, ours):
+    asked = []
+    monkeypatch.setattr("viska.weights.load_model", lambda *_, compute_type, **__: asked.append(compute_type))
+    WhisperModel("base", compute_type=theirs)
+    assert asked == [ours]
 
 
 def test_unknown_compute_types_and_models_are_refused():
@@ -210,8 +219,6 @@ def test_local_files_only_fetches_nothing(tmp_path, monkeypatch):
     for name in ("base", "owner/some-model"):
         with pytest.raises(DownloadError, match="local_files_only"):
             WhisperModel(name, device="cpu", local_files_only=True, download_root=tmp_path)
-    require_local(tmp_path, None)
-    require_local(str(tmp_path), None)
 
 
 def test_a_damaged_model_is_not_taken_as_local(tmp_path, monkeypatch):
@@ -221,28 +228,75 @@ def test_a_damaged_model_is_not_taken_as_local(tmp_path, monkeypatch):
     (folder / "viska.json").write_text('{"source": "hub", "files": {"model.bin": {"size": 3, "sha256": "00"}}}')
     (folder / "model.bin").write_bytes(b"no")
     with pytest.raises(DownloadError, match="has 2 bytes, expected 3"):
-        require_local("base", tmp_path)
+        WhisperModel("base", device="cpu", local_files_only=True, download_root=tmp_path)
 
 
 def test_segments_come_one_by_one(made_up, monkeypatch):
     windows = []
-    decode = viska.transcription.pipeline.Transcription._decode
-    monkeypatch.setattr(
-        "viska.transcription.pipeline.Transcription._decode",
-        lambda job, window: windows.append(window) or decode(job, window),
-    )
+    decode = Passage._decode
+    monkeypatch.setattr(Passage, "_decode", lambda job, window: windows.append(window) or decode(job, window))
     options = {"beam_size": 1, "temperature": 0.0, "max_new_tokens": 4, "condition_on_previous_text": False}
-    options |= {"no_speech_threshold": None, "without_timestamps": True}
+    options |= {"no_speech_threshold": None, "without_timestamps": True, "guard": False}
     segments, info = made_up.transcribe(noise(70), language="de", **options)
     assert windows == []
     assert (info.language, info.language_probability, info.all_language_probs) == ("de", 1.0, None)
     assert info.duration == info.duration_after_vad == 70.0
     assert iter(segments) is segments
     first = next(segments)
-    assert len(windows) == 1
+    assert len(windows) <= 2  # the next one has begun
     rest = list(segments)
     assert len(windows) == 3
     assert [segment.id for segment in [first, *rest]] == list(range(1, 2 + len(rest)))
+
+
+@pytest.fixture
+def speech(monkeypatch):
+    """Somebody speaks from 4.8 to 9.6 s and from 48 to 57.6 s, whatever the sound."""
+    probabilities = torch.zeros(2500)
+    probabilities[150:300] = probabilities[1500:1800] = 0.9  # frames of 32 ms
+    activity = VoiceActivity(probabilities, 80 * 16000)
+    monkeypatch.setattr("viska.transcription.cutting.voice_activity", lambda _: activity)
+
+
+QUICK = {"beam_size": 1, "temperature": 0.0, "max_new_tokens": 4, "no_speech_threshold": None}
+
+
+def test_silence_is_left_out(made_up, speech):
+    segments, info = made_up.transcribe(noise(80), "en", vad_filter=True, without_timestamps=True, **QUICK)
+    padded = 2 * 0.4
+    assert info.duration == 80
+    assert info.duration_after_vad == pytest.approx(4.8 + 9.6 + 2 * padded, abs=0.1)
+    assert [(segment.start, segment.end) for segment in segments] == [(4.4, 58.0)]
+    asked = {"vad_filter": True, "vad_parameters": {"speech_pad_ms": 0, "threshold": 0.95}}
+    _, info = made_up.transcribe(noise(80), "en", **asked, **QUICK)
+    assert info.duration_after_vad == 0
+    with pytest.raises(OptionError, match="unknown voice activity option colour"):
+        made_up.transcribe(noise(1), vad_filter=True, vad_parameters={"colour": 1})
+
+
+def test_many_windows_at_a_time(made_up, speech):
+    batched = BatchedInferencePipeline(model=made_up)
+    assert viska.BatchedInferencePipeline is BatchedInferencePipeline
+    segments, info = batched.transcribe(noise(80), language="en", batch_size=16, **QUICK)
+    asked = info.transcription_options
+    assert (asked.batch_size, asked.vad_filter, asked.decoding.without_timestamps) == (16, True, True)
+    assert asked.independent
+    assert [segment.id for segment in segments] == [1]
+    _, info = batched.transcribe(noise(80), "en", condition_on_previous_text=True, **QUICK)
+    assert (info.transcription_options.batch_size, info.transcription_options.independent) == (8, True)
+
+
+def test_clips_take_the_place_of_the_filter(made_up, speech):
+    batched = BatchedInferencePipeline(made_up)
+    clips = [{"start": 1.0, "end": 3.0}, {"start": 60.0, "end": 62.0}]
+    found, info = batched.transcribe(noise(80), "en", clip_timestamps=clips, guard=False, **QUICK)
+    assert info.transcription_options.clip_timestamps == (1.0, 3.0, 60.0, 62.0)
+    assert not info.transcription_options.vad_filter
+    assert [(segment.start, segment.end) for segment in found] == [(1.0, 62.0)]
+    _, info = batched.transcribe(noise(80), "en", clip_timestamps="0,2", vad_filter=True, **QUICK)
+    assert info.transcription_options.clip_timestamps == (0.0, 2.0)
+    with pytest.raises(OptionError, match="dicts with start and end"):
+        batched.transcribe(noise(80), "en", clip_timestamps=[{"begin": 1}], **QUICK)
 
 
 def test_a_language_that_is_told_comes_with_its_probability(made_up):
@@ -273,7 +327,9 @@ def test_the_text_is_that_of_viska(real, tiny_en, recordings):
     assert "".join(segment.text for segment in found) == expected.text
     assert info.language == "en"
     for segment, same in zip(found, expected.segments, strict=True):
-        assert [asdict(word) for word in segment.words] == [word.to_dict() for word in same.words]
+        theirs = [(word.start, word.end, word.word, word.probability) for word in same.words]
+        assert [(word.start, word.end, word.word, word.probability) for word in segment.words] == theirs
+        assert list(asdict(segment.words[0])) == ["start", "end", "word", "probability"]
         assert segment.tokens == list(same.tokens)
         assert (segment.start, segment.end, segment.seek) == (same.start, same.end, same.seek)
         assert (segment.avg_logprob, segment.temperature) == (same.avg_logprob, same.temperature)

@@ -1,14 +1,18 @@
-"""LRC and ASS: layout, times, and karaoke that adds up."""
+"""LRC, ASS and WebVTT with karaoke: layout, times, and durations that add up."""
 
+import io
 import re
+from dataclasses import replace
 
 import pysubs2
 import pytest
+import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from made_up_transcripts import make_spoken, make_transcript, spoken_transcripts, without_words
-from viska.formats import PRESETS, LineOptions, to_ass, to_cues, to_lrc, write
+from viska.errors import OptionError
+from viska.formats import PRESETS, LineOptions, to_ass, to_cues, to_lrc, to_vtt, write
 
 SONG = make_spoken(
     [(" Row,", 1.0, 1.5), (" row", 1.75, 2.0), (" your", 2.0, 2.2), (" boat", 2.2, 3.0)],
@@ -160,3 +164,66 @@ def test_all_is_what_openai_whisper_writes(tmp_path):
     names = [path.suffix for path in write(SONG, "song.mp3", tmp_path, "all", PRESET)]
     assert names == [".txt", ".vtt", ".srt", ".tsv", ".json"]
     assert len(list(tmp_path.iterdir())) == 5
+
+
+# --- WebVTT
+
+
+KARAOKE = LineOptions(karaoke=True)
+
+
+def test_vtt_tells_within_a_cue_when_each_word_is_said():
+    assert to_vtt(SONG, KARAOKE).startswith(
+        "WEBVTT\n\n00:01.000 --> 00:03.000\n"
+        "<c>Row,</c> <00:00:01.750><c>row</c> <00:00:02.000><c>your</c> <00:00:02.200><c>boat</c>\n\n"
+        "00:03.500 --> 00:04.000\n<c>gently</c>\n\n"
+    )
+    assert "<c>" not in to_vtt(SONG)
+
+
+def test_vtt_karaoke_is_escaped():
+    spoken = make_spoken([(" <b>", 0.0, 1.0), (" -->", 1.0, 2.0), (" R&B", 2.0, 3.0)])
+    assert "<c>&lt;b&gt;</c> <00:00:01.000><c>--&gt;</c> <00:00:02.000><c>R&amp;B</c>" in to_vtt(spoken, KARAOKE)
+
+
+def test_vtt_karaoke_goes_with_both_layouts():
+    for options in (replace(PRESET, karaoke=True), LineOptions(karaoke=True, max_line_width=9)):
+        content = to_vtt(SONG, options)
+        assert content.count("<c>") == len(SONG.words)
+        assert ("\n<00:00:02.000><c>your" in content) == isinstance(options, LineOptions)  # where the line breaks
+
+
+@pytest.mark.parametrize("options", [KARAOKE, replace(PRESET, karaoke=True)])
+def test_vtt_karaoke_needs_words(options):
+    with pytest.raises(OptionError, match=r"karaoke needs? words, and segment 0 has none"):
+        to_vtt(without_words(SONG), options)
+
+
+def test_two_ways_to_mark_words_contradict_each_other():
+    with pytest.raises(OptionError, match="highlight_words and karaoke mark words in two ways"):
+        LineOptions(highlight_words=True, karaoke=True)
+    with pytest.raises(OptionError, match="karaoke is 1; accepted are True and False"):
+        LineOptions(karaoke=1)
+
+
+@given(spoken_transcripts(tidy=False), st.sampled_from([KARAOKE, replace(PRESET, karaoke=True)]))
+def test_vtt_karaoke_of_anything_has_ordered_times_and_all_of_the_text(transcript, options):
+    plain = to_vtt(transcript, None if options is KARAOKE else PRESET)
+    sung = to_vtt(transcript, options)
+    webvtt.from_buffer(io.StringIO(sung))  # a parser that is not ours accepts it
+    for block in sung.split("\n\n")[1:-1]:
+        times, text = block.split("\n", 1)
+        start, end = (milliseconds(time) for time in times.split(" --> "))
+        inner = [milliseconds(time) for time in re.findall(r"<([\d:.]+)>", text)]
+        assert [start, *inner, end] == sorted({start, *inner, end}) or (not inner and end <= start)
+    stripped = re.sub(r"</?c>|<[\d:.]+>", "", sung)
+    if options is KARAOKE:  # which escapes
+        stripped = stripped.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    assert stripped == plain
+
+
+def milliseconds(time):
+    seconds = 0.0
+    for part in time.split(":"):
+        seconds = seconds * 60 + float(part)
+    return round(seconds * 1000)

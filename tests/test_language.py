@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made_up import ENGLISH, made_up_mel, made_up_model
-from viska.audio import N_FRAMES, SAMPLE_RATE
+from viska.audio import HOP_LENGTH, N_FRAMES, SAMPLE_RATE, log_mel_spectrogram
 from viska.decoding import decode, detect_language, tokenizer_for
 from viska.decoding.language import candidate_languages
 from viska.errors import LanguageError, OptionError
 from viska.transcription import Transcription, transcribe, transcribe_options
+from viska.transcription.backend import EngineBackend
 from viska.transcription.language import detection_windows, follow, likeliest, vote
+from viska.transcription.scheduler import Scheduler
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,9 @@ def noise(seconds: float) -> np.ndarray:
     return np.random.default_rng(5).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
+# Noise is no speech: what the guard makes of it is for other tests.
 FAST = {"temperature": 0.0, "sample_len": 8, "no_speech_threshold": None, "condition_on_previous_text": False}
+FAST["guard"] = False
 
 
 class Hears:
@@ -152,11 +156,11 @@ class Hears:
     def __init__(self, monkeypatch, *answers: dict[str, float]) -> None:
         self.answers = answers
         self.asked: list[object] = []
-        monkeypatch.setattr("viska.transcription.pipeline.detect_language", self)
+        monkeypatch.setattr(EngineBackend, "detect_language", self.answer)
 
-    def __call__(self, model, features, languages=None):
+    def answer(self, heard, languages):
         self.asked.append(languages)
-        return None, [self.answers[min(len(self.asked), len(self.answers)) - 1]]
+        return self.answers[min(len(self.asked), len(self.answers)) - 1]
 
 
 ENGLISH_SPEECH, GERMAN_SPEECH = {"en": 0.9, "de": 0.1}, {"en": 0.2, "de": 0.8}
@@ -215,7 +219,7 @@ def test_the_language_of_a_window_is_the_one_it_is_decoded_in(model, monkeypatch
 def test_words_are_split_as_the_language_of_their_window_asks(model, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "viska.transcription.pipeline.find_alignment",
+        "viska.transcription.passage.find_alignment",
         lambda model, tokenizer, *rest, **more: seen.append(tokenizer.language) or [],
     )
     Hears(monkeypatch, ENGLISH_SPEECH, ENGLISH_SPEECH, {"ja": 0.9, "en": 0.1})
@@ -234,12 +238,13 @@ def test_silence_does_not_change_the_language(model, monkeypatch):
 def test_text_in_another_language_is_no_prompt(model, monkeypatch):
     Hears(monkeypatch, ENGLISH_SPEECH, ENGLISH_SPEECH, ENGLISH_SPEECH, GERMAN_SPEECH, GERMAN_SPEECH)
     prompts = []
+    begin = Scheduler._try
 
-    def spy(model, features, options, language):
-        prompts.append((language, options.prompt))
-        return decode(model, features, options, language=language)
+    def spy(scheduler, number, attempt):
+        prompts.append((attempt.options.language, attempt.options.prompt))
+        return begin(scheduler, number, attempt)
 
-    monkeypatch.setattr("viska.transcription.pipeline.decode", spy)
+    monkeypatch.setattr(Scheduler, "_try", spy)
     options = {**FAST, "condition_on_previous_text": True, "without_timestamps": True, "initial_prompt": "Viska"}
     segments = transcribe(model, noise(120), multilingual=True, **options).segments
     initial = tokenizer_for(model).encode(" Viska")
@@ -254,10 +259,19 @@ def test_text_in_another_language_is_no_prompt(model, monkeypatch):
 
 def test_no_window_is_encoded_again_for_its_language(model, monkeypatch):
     calls = []
-    embed = model.embed_audio
-    monkeypatch.setattr(model, "embed_audio", lambda mel: calls.append(mel.shape) or embed(mel))
+    encode = EngineBackend.encode
+    monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: calls.append(mel.shape) or encode(self, mel))
     transcribe(model, noise(90), multilingual=True, without_timestamps=True, **FAST)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("compat", [None, "openai"])
+def test_the_language_of_a_short_recording_is_told_with_the_silence_behind_it(model, monkeypatch, compat):
+    monkeypatch.setattr(model, "compute_type", "float32")
+    mel = log_mel_spectrogram(noise(2), padding=N_FRAMES * HOP_LENGTH)[:, :N_FRAMES]
+    _, (expected,) = detect_language(model, mel[None])
+    job = Transcription(model, noise(2), transcribe_options({**FAST, "compat": compat, "guard": True}))
+    assert job.language_probs == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_multilingual_segments_have_no_language(model):

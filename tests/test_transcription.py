@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import viska
-from made_up import ENGLISH, made_up_model
+from made_up import ENGLISH, answered, made_up_model
 from viska.audio import N_FRAMES, SAMPLE_RATE
 from viska.decoding import DecodingResult
 from viska.errors import AudioError, OptionError
@@ -15,6 +15,7 @@ from viska.result import Segment
 from viska.tokenizer import get_tokenizer
 from viska.transcription import Transcription, transcribe, transcribe_options
 from viska.transcription.assembler import Assembler
+from viska.transcription.backend import EngineBackend, ReferenceBackend
 from viska.transcription.fallback import Thresholds, decode_with_fallback
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
 from viska.transcription.splitter import blanked, split
@@ -67,6 +68,17 @@ def test_a_pair_at_the_very_end_leaves_nothing_behind_it():
     segments, consumed = cut([stamp(0), *HELLO, stamp(4), stamp(4)])
     assert segments == [(10.0, 14.0, " Hello")]
     assert consumed == 400
+
+
+def test_the_rest_of_a_packed_window_is_heard_again_where_it_is_long_enough():
+    tokens = [stamp(0), *HELLO, stamp(4), stamp(4), *WORLD]
+    short = Window(1000, 450, ())
+    found = split(hypothesis_of(tokens), short, TOKENIZER, least_rest=100)
+    assert [(s.start, s.end, s.text) for s in found.segments] == [(10.0, 14.0, " Hello"), (14.0, 14.5, " world.")]
+    assert (found.consumed, found.ends_closed) == (450, True)
+    found = split(hypothesis_of(tokens), Window(1000, 500, ()), TOKENIZER, least_rest=100)
+    assert [(s.start, s.end, s.text) for s in found.segments] == [(10.0, 14.0, " Hello")]
+    assert (found.consumed, found.ends_closed) == (400, False)
 
 
 def test_segments_without_time_or_text_are_emptied():
@@ -224,14 +236,8 @@ def test_a_carried_initial_prompt_that_fills_the_room_is_kept():
 
 def ladder(*results: DecodingResult, **settings):
     """Decode with fallback where each temperature gives the next of these results; returns it and what was tried."""
-    tried = []
-
-    def attempt(temperature):
-        tried.append(temperature)
-        return results[len(tried) - 1]
-
     temperatures = [round(0.2 * i, 1) for i in range(len(results))]
-    return decode_with_fallback(attempt, temperatures, DEFAULTS, **settings), tried
+    return answered(decode_with_fallback(temperatures, DEFAULTS, **settings), results)
 
 
 GOOD = hypothesis_of()
@@ -290,6 +296,11 @@ def test_segments_are_counted_fitted_into_the_recording_and_blank_ones_left_out(
     assert transcript.language == "en"
 
 
+def test_a_segment_behind_the_end_of_the_recording_is_moved_to_it():
+    (segment,) = Assembler(TOKENIZER, duration_s=5.0).add([a_segment(6.0, 7.0)])
+    assert (segment.start, segment.end) == (5.0, 5.0)
+
+
 def test_compat_keeps_blank_segments_and_late_ends():
     assembler = Assembler(TOKENIZER, duration_s=5.0, compat=True)
     list(assembler.add([a_segment(0.0, 2.0, "", ()), a_segment(3.0, 30.0)]))
@@ -335,11 +346,29 @@ def test_beams_belong_to_temperature_0_and_samples_to_the_others():
         ({"clip_timestamps": "-1,3"}, "every time must be 0 or more"),
         ({"task": "lang_id"}, "use detect_language"),
         ({"beam_size": 0}, "beam_size is 0"),
+        ({"batch_size": 0}, "batch_size is 0; it must be 1 or more"),
+        ({"vad_parameters": {"threshold": 0.4}}, "give vad_filter too"),
+        ({"vad_filter": True, "vad_parameters": {"treshold": 0.4}}, "unknown voice activity option treshold"),
+        ({"vad_filter": True, "vad_parameters": {"threshold": 2}}, "threshold is 2; accepted are numbers from 0 to 1"),
+        ({"compat": "openai", "batch_size": 2}, "leave out batch_size and vad_filter"),
+        ({"compat": "openai", "vad_filter": True}, "leave out batch_size and vad_filter"),
     ],
 )
 def test_options_that_are_not_accepted(keywords, message):
     with pytest.raises(OptionError, match=message):
         transcribe_options(keywords)
+
+
+def test_windows_stand_behind_one_another_unless_a_batch_or_the_user_says_otherwise():
+    def conditions(**options):
+        asked = transcribe_options(options)
+        return asked.conditions, asked.independent
+
+    assert conditions() == (True, False)
+    assert conditions(condition_on_previous_text=False) == (False, False)
+    assert conditions(batch_size=4) == (False, True)
+    assert conditions(batch_size=4, condition_on_previous_text=False) == (False, True)
+    assert conditions(batch_size=4, condition_on_previous_text=True) == (True, False)
 
 
 # All together
@@ -354,7 +383,8 @@ def noise(seconds: float) -> np.ndarray:
     return np.random.default_rng(5).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
 
 
-FAST = {"temperature": 0.0, "sample_len": 8, "language": "en", "no_speech_threshold": None}
+# Noise is no speech: what the guard makes of it is for other tests.
+FAST = {"temperature": 0.0, "sample_len": 8, "language": "en", "no_speech_threshold": None, "guard": False}
 
 
 def test_a_recording_is_covered_from_start_to_end(model):
@@ -363,7 +393,8 @@ def test_a_recording_is_covered_from_start_to_end(model):
     assert transcript["language"] == "en"
     assert [segment["id"] for segment in transcript["segments"]] == list(range(len(transcript.segments)))
     assert seeks == sorted(seeks)
-    assert all(segment.end <= 70 for segment in transcript.segments)
+    assert len(seeks) > 2
+    assert all(segment.start <= segment.end <= 70 for segment in transcript.segments)
 
 
 def test_the_same_recording_gives_the_same_transcript_twice_with_sampling_too(model):
@@ -412,12 +443,34 @@ def test_bad_input_is_an_audio_error(model, tmp_path):
         transcribe(model, tmp_path / "missing.wav")
 
 
-def test_encoding_happens_once_a_window_whatever_the_ladder(model, monkeypatch):
-    calls = []
-    embed = model.embed_audio
-    monkeypatch.setattr(model, "embed_audio", lambda mel: calls.append(mel.shape) or embed(mel))
-    transcribe(model, noise(29), temperature=(0.0, 0.5, 1.0), sample_len=4, language="en", logprob_threshold=0.0)
-    assert len(calls) <= 2
+@pytest.mark.parametrize("compat", [None, "openai"])
+def test_encoding_happens_once_a_window_whatever_the_ladder(model, monkeypatch, compat):
+    calls, decoded = [], []
+    for backend in (EngineBackend, ReferenceBackend):
+        encode = backend.encode
+        monkeypatch.setattr(
+            backend, "encode", lambda self, mel, encode=encode: calls.append(mel.shape) or encode(self, mel)
+        )
+    options = {**FAST, "temperature": (0.0, 0.5, 1.0), "logprob_threshold": 0.0, "without_timestamps": True}
+    monkeypatch.setattr(Thresholds, "failed", lambda _, result: decoded.append(result) or True)
+    transcribe(model, noise(59), compat=compat, **options)
+    assert [tuple(shape) for shape in calls] == [(80, 3000), (80, 3000)]
+    assert [result.temperature for result in decoded] == [0.0, 0.5, 1.0] * 2
+
+
+def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monkeypatch):
+    heard = []
+    encode = EngineBackend.encode
+    monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: heard.append(mel.shape[-1]) or encode(self, mel))
+    options = {**FAST, "without_timestamps": True, "temperature": (0.0, 0.4)}
+    transcribe(model, noise(3), logprob_threshold=None, compression_ratio_threshold=None, **options)
+    assert heard == [800]  # 3 s and 4 s of silence, but 8 s at least
+    transcribe(model, noise(12.03), logprob_threshold=0.0, **options)
+    assert heard == [800, 1616, 3000]  # whole multiples of 16 frames; in full once for both temperatures
+    transcribe(model, noise(3), short_context=False, **options)
+    transcribe(model, noise(3), word_timestamps=True, **options)
+    assert set(heard[3:]) == {3000}
+    assert len(heard) > 4
 
 
 def test_help_spells_out_every_option():

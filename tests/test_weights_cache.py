@@ -215,8 +215,11 @@ def test_offline_asks_nobody_but_uses_the_cache(world):
     world.monkeypatch.setenv("VISKA_OFFLINE", "1")
     with pytest.raises(DownloadError) as caught:
         world.load()
-    assert str(caught.value).count("VISKA_OFFLINE is set") == 3
+    assert "base is not whole in" in str(caught.value)
+    assert "VISKA_OFFLINE is set" in str(caught.value)
+    assert "viska models fetch base" in str(caught.value)
     assert world.server.requests == []
+    assert not world.root.exists()
     world.monkeypatch.delenv("VISKA_OFFLINE")
     world.load()
     world.monkeypatch.setenv("VISKA_OFFLINE", "true")

@@ -100,5 +100,5 @@ def test_convert(root, tmp_path, capsys):
 
 def test_unknown_dtype_is_a_usage_error(root, tmp_path):
     with pytest.raises(SystemExit) as caught:
-        run("convert", "a", "b", "--dtype", "int8")
+        run("convert", "a", "b", "--dtype", "int4")
     assert caught.value.code == 2

@@ -126,8 +126,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_bad_sources_and_dtypes(tmp_path):
-    with pytest.raises(OptionError, match="accepted are float32, float16, bfloat16"):
-        convert_model(tmp_path, tmp_path / "out", dtype="int8")
+    with pytest.raises(OptionError, match="'int4' is not known; accepted are float32, float16, bfloat16, int8"):
+        convert_model(tmp_path, tmp_path / "out", dtype="int4")
     with pytest.raises(CheckpointError):
         convert_model(tmp_path, tmp_path / "out")
     with pytest.raises(UnknownModelError):

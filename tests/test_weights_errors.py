@@ -177,10 +177,10 @@ def test_truncated_pt(tmp_path, in_memory):
 
 
 def test_few_bytes_repeated_to_a_large_shape(tmp_path):
-    dims = replace(SMALL, n_vocab=10**9)
+    dims = replace(SMALL, n_vocab=10**6)
     state = made_up_state()
-    state["decoder.token_embedding.weight"] = torch.zeros(1, dtype=torch.float16).expand(10**9, 8)
-    refused(write_pt(tmp_path / "m.pt", dims, state), "the tensors claim 16000", "the file has")
+    state["decoder.token_embedding.weight"] = torch.zeros(1, dtype=torch.float16).expand(10**6, 8)
+    refused(write_pt(tmp_path / "m.pt", dims, state), "the tensors claim 160", "the file has")
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -423,7 +423,7 @@ def test_hostile_variables(tmp_path, rest, words):
 
 def test_absurd_count_of_variables(tmp_path):
     data = struct.pack("<I", 6) + ct2_string("WhisperSpec") + struct.pack("<II", 3, 2**32 - 1)
-    refused(ct2_folder(tmp_path, data), "truncated")
+    refused(ct2_folder(tmp_path, data), "claims 4294967295 tensors, at most 65536")
 
 
 @pytest.mark.parametrize("name", [b"\x05\0abcde", b"\x03\0\xff\xff\0", b"\0\0", b"\x03\0\0\0\0"])

@@ -157,12 +157,12 @@ def test_oldest_torch_format(tmp_path):
 def test_loaded_weights_do_not_follow_the_file(tmp_path, kind):
     state = made_up_state()
     path = write(kind, tmp_path, state)
-    model = load_model(path, device="cpu", compute_type="float16")
+    model = load_model(path, device="cpu")
     for file in [path] if path.is_file() else path.iterdir():
         data = bytearray(file.read_bytes())
         with file.open("r+b") as opened:
             opened.write(bytes(len(data)))
-    assert_same(model.state_dict(), state)
+    assert_same(model.state_dict(), {name: tensor.float() for name, tensor in state.items()})
 
 
 def test_parameters_of_a_training_run_become_plain_weights(tmp_path):

@@ -192,7 +192,7 @@ def test_a_shard_that_is_not_there(hub, tmp_path):
 def test_offline(hub, tmp_path, monkeypatch, variable):
     hub.add_repository("me/tuned", write_huggingface(tmp_path / "repo"))
     monkeypatch.setenv(variable, "1")
-    with pytest.raises(DownloadError, match=f"not asked, because {variable} is set"):
+    with pytest.raises(DownloadError, match=f"{variable} is set"):
         load_model("me/tuned", "cpu", tmp_path / "cache")
     assert hub.requests == []
     monkeypatch.delenv(variable)

@@ -23,29 +23,33 @@ def test_a_loaded_model_is_ready_for_inference(path):
     assert all(parameter.is_contiguous() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("compute_type", ["auto", "float32", "int8", "float16", "bfloat16"])
+def test_compute_types_on_a_cpu_steer_the_engine_and_leave_the_module_whole(path, compute_type):
+    model = load_model(path, "cpu", compute_type=compute_type)
+    assert model.compute_type == compute_type
+    assert {tensor.dtype for tensor in [*model.parameters(), model.decoder.mask]} == {torch.float32}
+    assert torch.equal(model.encoder.conv1.bias, made_up_state()["encoder.conv1.bias"].float())
+
+
 @pytest.mark.parametrize(
-    ("compute_type", "dtype"),
+    ("compute_type", "on_cuda"),
     [
-        ("auto", torch.float32),
-        ("float32", torch.float32),
+        ("auto", torch.float16),
         ("float16", torch.float16),
+        ("int8", torch.float16),
         ("bfloat16", torch.bfloat16),
+        ("float32", torch.float32),
     ],
 )
-def test_compute_types_on_a_cpu(path, compute_type, dtype):
-    model = load_model(path, "cpu", compute_type=compute_type)
-    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
-    assert model.decoder.mask.dtype == torch.float32
+def test_weights_follow_the_device(compute_type, on_cuda):
+    assert resolve_dtype(compute_type, torch.device("cuda:1")) == on_cuda
+    assert resolve_dtype(compute_type, torch.device("mps")) == torch.float32
+    assert resolve_dtype(compute_type, torch.device("cpu")) == torch.float32
 
 
-def test_auto_follows_the_device():
-    assert resolve_dtype("auto", torch.device("cuda:1")) == torch.float16
-    assert resolve_dtype("auto", torch.device("mps")) == torch.float32
-
-
-@pytest.mark.parametrize("compute_type", ["int8", "fp16", "", "Float32"])
+@pytest.mark.parametrize("compute_type", ["int4", "fp16", "", "Float32"])
 def test_unknown_compute_types(path, compute_type):
-    with pytest.raises(OptionError, match="accepted are auto, float32, float16, bfloat16"):
+    with pytest.raises(OptionError, match=f"'{compute_type}' is not known; accepted are auto, float32, int8,"):
         load_model(path, "cpu", compute_type=compute_type)
 
 

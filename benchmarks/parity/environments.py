@@ -23,15 +23,15 @@ def oracle_python() -> str:
     """
     needs = ("torch", "numba", "more-itertools", "tiktoken", "tqdm", "numpy", "setuptools", "wheel")
     steps = ((*needs, "-c", str(ROOT / "constraints.txt")), ("--no-deps", "--no-build-isolation", OPENAI_WHISPER))
-    return os.environ.get("VISKA_ORACLE_PYTHON") or _environment(WORK / "openai-whisper", steps)
+    return os.environ.get("VISKA_ORACLE_PYTHON") or environment(WORK / "openai-whisper", steps)
 
 
 def faster_whisper_python() -> str:
     """An interpreter with faster-whisper."""
-    return os.environ.get("VISKA_FASTER_WHISPER_PYTHON") or _environment(WORK / "faster-whisper", ((FASTER_WHISPER,),))
+    return os.environ.get("VISKA_FASTER_WHISPER_PYTHON") or environment(WORK / "faster-whisper", ((FASTER_WHISPER,),))
 
 
-def _environment(folder: Path, steps: Sequence[Sequence[str]]) -> str:
+def environment(folder: Path, steps: Sequence[Sequence[str]]) -> str:
     """Make the environment unless a run before this one did so to the end."""
     python, finished = folder / "bin" / "python", folder / "finished"
     if not finished.is_file():

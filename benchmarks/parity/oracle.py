@@ -65,6 +65,8 @@ class Oracle:
                 raise WouldSample
             return whisper.decode(self.model, mel, options)
 
+        if "heads" in job:  # a checkpoint does not say which heads follow the speech
+            self.model.set_alignment_heads(whisper._ALIGNMENT_HEADS[job["heads"]])
         self.model.decode = decode_at_zero
         try:
             result = self.model.transcribe(np.load(job["audio"][0]), fp16=False, **job["options"])
@@ -72,7 +74,8 @@ class Oracle:
             return {"sampled": True}
         finally:
             del self.model.decode
-        segments = [{field: segment[field] for field in SEGMENT_FIELDS} for segment in result["segments"]]
+        fields = (*SEGMENT_FIELDS, "words") if job["options"].get("word_timestamps") else SEGMENT_FIELDS
+        segments = [{field: segment[field] for field in fields} for segment in result["segments"]]
         return {"text": result["text"], "language": result["language"], "segments": segments}
 
     @torch.no_grad()

@@ -45,11 +45,14 @@ def _narrow(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Rival:
-    """Runs jobs in the rival's interpreter, and keeps each result in a JSON-lines file under its key."""
+    """Runs jobs in the rival's interpreter, and keeps each result in a JSON-lines file under its key.
 
-    def __init__(self, python: str, cache: Path, threads: int) -> None:
-        self._python, self._cache, self._threads = python, cache, threads
-        out = subprocess.run([python, SCRIPT, "--version"], check=True, capture_output=True, text=True).stdout
+    `script` is what runs there, with the options that `oracle.py` takes.
+    """
+
+    def __init__(self, python: str, cache: Path, threads: int, script: Path | None = None) -> None:
+        self._python, self._cache, self._threads, self._script = python, cache, threads, script or SCRIPT
+        out = subprocess.run([python, self._script, "--version"], check=True, capture_output=True, text=True).stdout
         self.versions: dict[str, str] = json.loads(out)
 
     def identity(self, model_digest: str) -> dict[str, Any]:
@@ -76,7 +79,7 @@ class Rival:
         listing = self._cache / f"{results.stem}.{os.getpid()}.jobs"
         listing.write_text("".join(json.dumps(job) + "\n" for job in jobs))
         options = {"checkpoint": checkpoint, "jobs": listing, "results": results, "threads": self._threads}
-        command = [self._python, str(SCRIPT), *(f"--{name}={value}" for name, value in options.items())]
+        command = [self._python, str(self._script), *(f"--{name}={value}" for name, value in options.items())]
         try:
             subprocess.run(command, check=True)
         finally:

@@ -18,6 +18,8 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 SUSPICIOUS_PEAK = 64.0
 """No float recording is this far beyond full scale."""
 
+_GUESSED = 8  # channels without a place are taken for those of the usual layout of so many, up to this number
+
 
 def check_rate(rate: int) -> None:
     """Raise ValueError for a declared rate in Hz that no recording of speech has; 0 stands for an unknown one."""
@@ -59,8 +61,10 @@ class Repair:
 
 
 def _has_places(frame: "AudioFrame") -> bool:
-    """Whether FFmpeg knows where the channels are. It has no rule for mixing 32 numbered ones, nor ambisonics."""
-    return not any(channel.name.startswith(("NONE", "AMBI")) for channel in frame.layout.channels)
+    """Whether FFmpeg knows, or guesses by their number, where the channels are; if not, it refuses to mix them."""
+    names = [channel.name for channel in frame.layout.channels]
+    numbered = len(names) > _GUESSED and "NONE" in names
+    return not numbered and not any(name.startswith("AMBI") for name in names)  # nor does it mix ambisonics
 
 
 def _averaged(frame: "AudioFrame") -> "AudioFrame":

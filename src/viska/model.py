@@ -197,6 +197,11 @@ class ResidualAttentionBlock(nn.Module):
         return (x, scores) if need_weights else x
 
 
+def _without_values() -> bool:
+    """Whether tensors made now have shapes alone: torch would load its compiler, for seconds, to fill them."""
+    return torch.get_default_device().type == "meta"
+
+
 class AudioEncoder(nn.Module):
     """Log-mel frames to audio features: two convolutions, sinusoidal positions, Transformer blocks."""
 
@@ -206,7 +211,8 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.conv1 = Conv1d(n_mels, n_state, kernel_size=3, padding=1)
         self.conv2 = Conv1d(n_state, n_state, kernel_size=3, stride=2, padding=1)
-        self.register_buffer("positional_embedding", sinusoids(n_ctx, n_state))
+        positions = torch.empty(n_ctx, n_state) if _without_values() else sinusoids(n_ctx, n_state)
+        self.register_buffer("positional_embedding", positions)
         self.blocks = nn.ModuleList(ResidualAttentionBlock(n_state, n_head) for _ in range(n_layer))
         self.ln_post = LayerNorm(n_state)
 
@@ -233,13 +239,15 @@ class TextDecoder(nn.Module):
 
     def __init__(self, n_vocab: int, n_ctx: int, n_state: int, n_head: int, n_layer: int) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(n_vocab, n_state)
+        blank = torch.empty(n_vocab, n_state) if _without_values() else None
+        self.token_embedding = nn.Embedding(n_vocab, n_state, _weight=blank)
         self.positional_embedding = nn.Parameter(torch.empty(n_ctx, n_state))
         self.blocks = nn.ModuleList(
             ResidualAttentionBlock(n_state, n_head, cross_attention=True) for _ in range(n_layer)
         )
         self.ln = LayerNorm(n_state)
-        self.register_buffer("mask", causal_mask(n_ctx), persistent=False)
+        mask = torch.empty(n_ctx, n_ctx) if _without_values() else causal_mask(n_ctx)
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(
         self, x: Tensor, xa: Tensor, kv_cache: KeyValueCache | None = None, *, need_weights: bool = False

@@ -131,6 +131,7 @@ class Lane:
         done = [place for place, sitting in enumerate(self.sittings) if self._finished(sitting)]
         return [(self.sittings[place].ticket, self._leave(place)) for place in reversed(done)]
 
+    @torch.inference_mode()
     def drop(self, ticket: int) -> None:
         """Let a window go that nobody waits for any more."""
         for place, sitting in enumerate(self.sittings):

@@ -155,9 +155,9 @@ def _verdict(one: Score) -> str:
     if one.error is not None:
         return '<span class="bad">failed</span>'
     said = [f"{percent(one.error_rate)} %"] if one.scored else []
-    told = [f"{one.invented} words made up" if one.invented else ""]
-    told.append(f"{sum(run.units for run in one.lost)} lost" if one.lost else "")
-    told.append(f"{one.loops} loops" if one.loops else "")
+    told = [f"made up: {one.invented}" if one.invented else ""]
+    told.append(f"lost: {sum(run.units for run in one.lost)}" if one.lost else "")
+    told.append(f"loops: {one.loops}" if one.loops else "")
     told.append(f"taken for {one.heard_language}" if one.language_right is False else "")
     bad = "".join(f' <span class="bad">{escape(text)}</span>' for text in told if text)
     return escape(", ".join([f"{one.language or '-'} {one.kind}", f"{one.duration:.1f} s", *said])) + bad

@@ -141,9 +141,9 @@ class Values:
         value = self.one(name)
         if value is None:
             return default
-        if value.lower() not in ("true", "false", "1", "0"):
+        if value.lower() not in ("true", "false"):
             raise invalid(name, f"{name} is {value[:100]!r}; accepted are true and false")
-        return value.lower() in ("true", "1")
+        return value.lower() == "true"
 
     def number(self, name: str, least: float, most: float, *, whole: bool = False) -> float | None:
         """A number within limits."""
@@ -229,12 +229,12 @@ def _mentioned(message: str, options: Mapping[str, Any]) -> str | None:
 
 def _language_options(values: Values) -> dict[str, Any]:
     language, languages = values.one("language"), values.many("languages")
-    if language:
-        _known_language("language", language)
-        return {"language": language}
     for name in languages:
         _known_language("languages", name)
-    return {"languages": languages} if languages else {}
+    if language:
+        _known_language("language", language)
+    options = {"language": language, "languages": languages}
+    return {name: value for name, value in options.items() if value}
 
 
 def _known_language(param: str, name: str) -> None:
@@ -246,7 +246,7 @@ def _known_language(param: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class Extension:
-    """An option of `viska.transcribe` that a request may set: a number within bounds, since it costs time, or a switch."""
+    """An option of `viska.transcribe` that a request may set: a switch, or a number within bounds (it costs time)."""
 
     kind: str
     least: float = 0

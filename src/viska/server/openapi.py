@@ -123,7 +123,7 @@ def _speech(task: str, fields: dict[str, Schema]) -> Schema:
         "text/plain": text,
         "application/x-subrip": text,
         "text/vtt": text,
-        "text/event-stream": text,
+        "text/event-stream": {"schema": _object({"data": {**_TEXT, "description": "JSON, or [DONE] at the end"}})},
     }
     return {
         "summary": "Speech to text" if task == "transcription" else "Speech in any language to English text",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from typing import Any
 
 import uvicorn
@@ -30,6 +31,8 @@ def serve(settings: Settings) -> None:
     with models.use(settings.model[0]):
         pass  # loaded now: what is wrong with it is told at once
     recogniser = ThreadRecogniser(models, settings.workers)
+    # uvicorn raises the signal that ended it once more; a server that was told to stop and did has not failed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         Server(uvicorn_config(create_app(settings, models, recogniser), settings)).run()
     finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from viska.audio import CHUNK_LENGTH, HOP_LENGTH
+from viska.audio import CHUNK_LENGTH, HOP_LENGTH, N_FRAMES, N_SAMPLES
 from viska.recording import LogMel, Recording
 from viska.transcription.options import TranscribeOptions
 from viska.transcription.packing import PackedWindow, TimeMap, pack_regions
@@ -48,15 +48,24 @@ def _activity(
 
 def _packed(mel: LogMel, windows: Iterable[PackedWindow], speech: SpeechTrack | None) -> Iterator[Stretch]:
     for window in windows:
-        # Whole frames, no more than fit: parts of frames would add up, and shift all that comes behind them.
-        starts = [(piece.start // HOP_LENGTH, piece.n_samples // HOP_LENGTH) for piece in window.pieces]
-        pieces = tuple((start, start + length) for start, length in starts if length)
+        pieces = _in_frames(window)
         if not pieces:  # less than a frame of sound
             continue
         heard = None if speech is None else speech.joined(pieces)
         n_frames = sum(end - start for start, end in pieces)
         times = TimeMap([Region(start * HOP_LENGTH, end * HOP_LENGTH) for start, end in pieces])
         yield Stretch(mel, pieces, ((0, n_frames),), times, heard)
+
+
+def _in_frames(window: PackedWindow) -> tuple[tuple[int, int], ...]:
+    """The pieces of a window in whole mel frames: pieces that touch still do, and what fits a window still fits."""
+    bounds = [(piece.start // HOP_LENGTH, piece.end // HOP_LENGTH) for piece in window.pieces]
+    pieces = [(start, end) for start, end in bounds if start < end]
+    excess = sum(end - start for start, end in pieces) - N_FRAMES
+    if 0 < excess <= len(pieces) and window.n_samples <= N_SAMPLES:
+        start, end = pieces.pop()
+        pieces += [(start, end - excess)] if end - start > excess else []
+    return tuple(pieces)
 
 
 def _clips(clip_timestamps: Sequence[float], duration_s: float) -> list[tuple[float, float]]:

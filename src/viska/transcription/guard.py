@@ -19,8 +19,13 @@ MARGIN_S = 0.5
 """By which the model's times of a segment may be off."""
 LEAST_SPOKEN_S = 0.1
 """A shorter sound is no word: three frames of voice activity."""
-SURE_LOGPROB, SURE_NO_SPEECH = -0.25, 0.1
-"""A model that is so sure of a text, and of there being speech, is believed where voice activity heard none."""
+LEAST_SPOKEN_S_PER_BYTE = 0.01
+"""Nobody says so much so fast: in any script, speech has at most some 40 bytes of UTF-8 a second."""
+SURE_LOGPROB, SURE_NO_SPEECH, SURE_PEAK = -0.25, 0.1, 0.2
+"""A model that is so sure of a text, and of there being speech, is believed where voice activity only half hears it, as
+it does singing and whispering."""
+DOUBTFUL_LOGPROB, DOUBTFUL_SHARE = -1.0, 0.5
+"""Text that no attempt made better than this is believed where most of its time is speech: less may be music."""
 MISSED_S = 2.0
 """Speech without text that is worth a decoding: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0
@@ -81,16 +86,26 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(kept, dropped, tuple(missed), settled_s, echo)
 
 
+def is_silent(speech: SpeechTrack, window: Window) -> bool:
+    """Whether no text of a window could be believed, so that there is no use in decoding it."""
+    return speech.peak(window.start_s, window.end_s) < SURE_PEAK
+
+
 def is_speechless(speech: SpeechTrack, window: Window) -> bool:
-    """Whether voice activity hears nobody speak in a window."""
+    """Whether voice activity hears nobody speak in a window, or half hears it at most."""
     return speech.spoken_s(window.start_s, window.end_s) < LEAST_SPOKEN_S
 
 
 def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
-    """Whether there is no speech for the text of a segment, and the model is not sure of it either."""
-    if speech.spoken_s(segment.start - MARGIN_S, segment.end + MARGIN_S) >= LEAST_SPOKEN_S:
+    """Whether there is too little speech for the text of a segment, and the model is not sure of it either."""
+    start_s, end_s = segment.start - MARGIN_S, segment.end + MARGIN_S
+    needed_s = max(LEAST_SPOKEN_S, LEAST_SPOKEN_S_PER_BYTE * len(segment.text.strip().encode()))
+    if segment.avg_logprob < DOUBTFUL_LOGPROB:
+        needed_s = max(needed_s, DOUBTFUL_SHARE * (segment.end - segment.start))
+    if speech.spoken_s(start_s, end_s) >= needed_s:
         return False
-    return not (segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH)
+    sure = segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH
+    return not (sure and speech.peak(start_s, end_s) >= SURE_PEAK)
 
 
 def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:

@@ -7,7 +7,7 @@ can be worked through alone and many together.
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from viska.transcription.guard import (
     Span,
     is_echo,
     is_looping,
+    is_silent,
     is_speechless,
     judge,
     without_loops,
@@ -101,6 +102,9 @@ class Passage:
         """Yields attempts and is sent their results; ends with the passage."""
         while (window := self.planner.next()) is not None:
             self.position_s = self.stretch.start_s(window.start_s)
+            if self.stretch.speech is not None and is_silent(self.stretch.speech, window):
+                self.planner.skip(window)
+                continue
             if self.options.multilingual:
                 window = self._follow_language(window)
             result = yield from self._decode(window)
@@ -195,6 +199,8 @@ class Passage:
         segments = [replace(blanked(segment), language=language) for segment in found.segments]
         tokens = [token for segment in segments for token in segment.tokens]
         self.planner.advance(window, found.consumed, tokens, result.temperature)
+        if self.options.compat is None and self.thresholds.repetitive(result):
+            self.planner.history.forget()  # a repetition as a prompt is repeated
         if any(segment.text for segment in segments):
             self.spoke, self.settled_language = True, self.language
         if self.stretch.speech is not None:
@@ -254,14 +260,23 @@ class Passage:
         options = self.options
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
         text = list(chain.from_iterable(own_tokens))
-        alignment = find_alignment(self.model, self.tokenizer, text, self.hear(window).features, window.size)
+        own = options.compat is None  # whether each segment has words of its own
+        starts = accumulate(map(len, own_tokens[:-1])) if own else ()
+        features = self.hear(window).features
+        alignment = find_alignment(self.model, self.tokenizer, text, features, window.size, starts=starts)
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
         merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
         n_tokens = [len(tokens) for tokens in own_tokens]
         placed = place_words(
-            found.segments, n_tokens, alignment, pace, offset_s=window.start_s, last_speech_s=self.last_speech_s
+            found.segments,
+            n_tokens,
+            alignment,
+            pace,
+            offset_s=window.start_s,
+            last_speech_s=self.last_speech_s,
+            settle=own,
         )
         segments = tuple(placed)
         found = replace(found, segments=segments)

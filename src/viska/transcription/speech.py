@@ -33,6 +33,10 @@ class SpeechTrack:
         """The seconds of speech from one time to another."""
         return float((self.between(start_s, end_s) >= SPOKEN).sum()) / FRAMES_PER_SECOND
 
+    def peak(self, start_s: float, end_s: float) -> float:
+        """The highest probability of speech from one time to another; 0 where there is nothing between them."""
+        return float(self.between(start_s, end_s).max(initial=0.0))
+
     def share(self, start_s: float, end_s: float) -> float:
         """The mean probability of speech from one time to another; 0 where there is nothing between them."""
         probabilities = self.between(start_s, end_s)

@@ -1,0 +1,92 @@
+"""What is known of every word that a model hears in a corpus, and whether it was said; each recording computed once."""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from viska.evaluation.hypothesis import HeardSegment, HeardWord, Hypothesis
+from viska.evaluation.manifest import Clip
+from viska.evaluation.run import read_samples
+from viska.evaluation.score import score
+from viska.model import Whisper
+from viska.result import Transcript
+from viska.transcription import Transcription, transcribe_options
+from viska.transcription.confidence import Features, segment_features, word_features
+from viska.transcription.speech import SpeechTrack, speech_track
+from viska.vad import voice_activity
+
+OPTIONS = {"beam_size": 5, "best_of": 5, "word_timestamps": True}
+"""The defaults of the command line, and words."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A word, the number of its segment in the recording, the features of both, and whether it was said."""
+
+    segment: int
+    word_features: Features
+    segment_features: Features
+    probability: float
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The words of one recording."""
+
+    path: str
+    words: tuple[Observed, ...]
+
+
+def collect(model: Whisper, clips: Iterable[Clip], cache: Path) -> Iterator[Recording]:
+    """The words of each clip; those that the cache has are not computed again."""
+    known = {recording.path: recording for recording in read(cache)}
+    for clip in clips:
+        if clip.path not in known:
+            known[clip.path] = Recording(clip.path, tuple(observe(model, clip)))
+            with cache.open("a") as file:
+                file.write(json.dumps(asdict(known[clip.path])) + "\n")
+        yield known[clip.path]
+
+
+def read(cache: Path) -> Iterator[Recording]:
+    """What was computed before."""
+    if not cache.is_file():
+        return
+    for line in map(json.loads, cache.read_text().splitlines()):
+        words = [
+            Observed(**{**word, **{name: tuple(word[name]) for name in ("word_features", "segment_features")}})
+            for word in line["words"]
+        ]
+        yield Recording(line["path"], tuple(words))
+
+
+def observe(model: Whisper, clip: Clip) -> Iterator[Observed]:
+    """The words of a clip as the model hears it."""
+    samples = read_samples(clip)
+    job = Transcription(model, samples, transcribe_options(OPTIONS))
+    deque(job, maxlen=0)
+    speech = speech_track(voice_activity(samples), job.mel.shape[-1])
+    yield from observed(clip, job.transcript(), speech, job.duration_s)
+
+
+def observed(clip: Clip, transcript: Transcript, speech: SpeechTrack, duration_s: float) -> Iterator[Observed]:
+    """The words of a transcript that count, in order."""
+    places = [(i, segment, word) for i, segment in enumerate(transcript.segments) for word in segment.words or ()]
+    # The scorer leaves out words without letters. Their numbers, in the place of a confidence, tell which are left.
+    heard = Hypothesis(
+        text=transcript.text,
+        segments=tuple(HeardSegment(one.text, one.start, one.end) for one in transcript.segments),
+        words=tuple(
+            HeardWord(word.word, word.start, word.end, word.probability, float(number))
+            for number, (_, _, word) in enumerate(places)
+        ),
+    )
+    for judged in score(clip, heard, duration_s).words:
+        assert judged.confidence is not None
+        i, segment, word = places[round(judged.confidence)]
+        yield Observed(
+            i, word_features(word, segment, speech), segment_features(segment, speech), word.probability, judged.correct
+        )

@@ -1,0 +1,1 @@
+"""Hostile bytes against Viska's own readers and writers: `scripts/fuzz`."""

@@ -1,0 +1,182 @@
+"""Where the time of a transcription goes, stage by stage, and the least that each could take on this machine.
+
+A program of its own, so that its environment is that of the timed processes: `python -m benchmarks.speed.stages`.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import av
+import torch
+from benchmarks.speed import ceilings, work
+
+import viska
+import viska.timing
+from viska.audio import SAMPLE_RATE
+from viska.engine import engine_for
+from viska.engine.decoder import Decoder
+from viska.engine.encoder import Encoder
+from viska.vad import voice_activity
+
+TRANSCRIPTION: dict[str, Any] = {"language": "en", "temperature": 0.0}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "batch 8": {"batch_size": 8, "vad_filter": True},
+    "batch 8, beam 5": {"batch_size": 8, "vad_filter": True, "beam_size": 5},
+    "batch 1, word times": {"condition_on_previous_text": False, "word_timestamps": True},
+}
+
+
+@dataclass
+class Clock:
+    """Seconds and floors of the stages of one run. A stage within another is not counted as part of it."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    floors: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    calls: Counter[str] = field(default_factory=Counter)
+    _inner: list[float] = field(default_factory=lambda: [0.0])
+
+    def wrap(self, name: str, call: Callable[..., Any], floor: Callable[..., float]) -> Callable[..., Any]:
+        """The same call, with its time counted under a name."""
+
+        def timed(*args: Any, **keywords: Any) -> Any:
+            self._inner.append(0.0)
+            start = time.perf_counter()
+            found = call(*args, **keywords)
+            taken = time.perf_counter() - start
+            self.seconds[name] += taken - self._inner.pop()
+            self._inner[-1] += taken
+            self.floors[name] += floor(*args, **keywords)
+            self.calls[name] += 1
+            return found
+
+        return timed
+
+
+class Floors:
+    """The least seconds of each call of the engine, from what it is given."""
+
+    def __init__(self, model: viska.Whisper, found: ceilings.Ceilings) -> None:
+        self.plan = engine_for(model).plan
+        self.work, self.found = work.Work(model.dims, self.plan), found
+
+    def encode(self, _encoder: Encoder, mel: torch.Tensor) -> float:
+        """Arithmetic."""
+        return self.work.encode(mel.shape[-1]) / self.found.rate(self.plan.encoder)
+
+    def hear(self, _decoder: Decoder, features: torch.Tensor) -> float:
+        """Arithmetic."""
+        return self.work.hear(len(features)) / self.found.rate(self.plan.encoder)
+
+    def prefill(self, _decoder: Decoder, tokens: Sequence[int], memory: Any) -> float:
+        """Reading, as of a step of one row."""
+        return self._reading(memory.keys.shape[2], len(tokens), 1)
+
+    def step(
+        self, _decoder: Decoder, tokens: Sequence[int], positions: Sequence[int], _cache: Any, memories: Any
+    ) -> float:
+        """Reading weights once and each window's audio once, or the arithmetic of all rows where that takes longer."""
+        n_positions = sum(memory.keys.shape[2] for memory in memories)
+        arithmetic = self.work.decode(len(tokens)) / self.found.rate(self.plan.decoder)
+        return max(self._reading(n_positions, max(positions), len(tokens)), arithmetic)
+
+    def words(self, _model: Any, _tokenizer: Any, text_tokens: Sequence[int], *_rest: Any, **_options: Any) -> float:
+        """Arithmetic of one pass over the text."""
+        return self.work.decode(len(text_tokens)) / self.found.rate("float32")
+
+    def _reading(self, n_positions: int, n_past: int, n_rows: int) -> float:
+        n_bytes = self.work.step_bytes(n_positions, n_past, n_rows)
+        return n_bytes / self.found.read_rate(n_bytes)
+
+
+def preparation(path: Path, found: ceilings.Ceilings, *, vad: bool) -> dict[str, tuple[float, float]]:
+    """Seconds and floors of what is done before the first window."""
+    samples = viska.load_audio(path)
+    duration_s = len(samples) / SAMPLE_RATE
+    mel_floor = duration_s * work.FRAMES_A_SECOND * work.MEL_OPERATIONS / found.float32
+    vad_floor = duration_s * work.VAD_FRAMES_A_SECOND * work.VAD_OPERATIONS / found.float32
+    measured = {
+        "decode audio": (_seconds(lambda: viska.load_audio(path)), _seconds(lambda: _only_decode(path))),
+        "mel": (_seconds(lambda: viska.log_mel_spectrogram(samples)), mel_floor),
+    }
+    if vad:
+        measured["voice activity"] = (_seconds(lambda: voice_activity(samples)), vad_floor)
+    return measured
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    return ceilings.seconds(call, repeats=3)
+
+
+def _only_decode(path: Path) -> int:
+    """What FFmpeg's decoder alone takes, with nothing resampled or kept."""
+    with av.open(str(path)) as container:
+        return sum(frame.samples for frame in container.decode(audio=0))
+
+
+@contextmanager
+def watched(clock: Clock, floors: Floors) -> Iterator[None]:
+    """The engine's calls, counted."""
+    with ExitStack() as stack:
+        for name, owner, attribute, floor in (
+            ("encode", Encoder, "__call__", floors.encode),
+            ("cross keys and values", Decoder, "hear", floors.hear),
+            ("first tokens", Decoder, "prefill", floors.prefill),
+            ("decode steps", Decoder, "step", floors.step),
+        ):
+            timed = clock.wrap(name, getattr(owner, attribute), floor)
+            # A function of its own, because a class makes methods of functions alone.
+            stack.enter_context(patch.object(owner, attribute, timed))
+        target = "viska.transcription.passage.find_alignment"
+        stack.enter_context(patch(target, clock.wrap("word times", viska.timing.find_alignment, floors.words)))
+        yield
+
+
+def run(model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dict[str, Any]) -> dict[str, Any]:
+    """One setting: the stages with their seconds, floors and shares of the whole."""
+    clock = Clock()
+    viska.transcribe(model, path, **TRANSCRIPTION, **options)
+    with watched(clock, Floors(model, found)):
+        start = time.perf_counter()
+        viska.transcribe(model, path, **TRANSCRIPTION, **options)
+        total = time.perf_counter() - start
+    stages: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, (taken, floor) in preparation(path, found, vad=bool(options.get("vad_filter"))).items():
+        stages[name] = {"seconds": taken, "floor": floor, "calls": 1}
+    for name, taken in clock.seconds.items():
+        stages[name] = {"seconds": taken, "floor": clock.floors[name], "calls": clock.calls[name]}
+    rest = total - sum(stage["seconds"] for stage in stages.values())
+    stages["search, rules, text"] = {"seconds": max(rest, 0.0), "floor": 0.0, "calls": 1}
+    for stage in stages.values():
+        stage["share"] = stage["seconds"] / total
+    return {"seconds": total, "stages": dict(stages)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.stages", description=main.__doc__)
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--compute-types", default="auto,float32,int8")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--audio", type=Path)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    found = ceilings.measure()
+    told: dict[str, Any] = {"ceilings": found.to_dict(), "stages": {}}
+    for compute_type in args.compute_types.split(",") if args.audio else ():
+        model = viska.load_model(args.model, compute_type=compute_type, device="cpu")
+        settings = SETTINGS if compute_type == "auto" else {"batch 1": {"condition_on_previous_text": False}}
+        for name, options in settings.items():
+            told["stages"][f"{compute_type}, {name}"] = run(model, args.audio, found, options)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Number formats: which one runs where, and what the linear maps of each give."""
+
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from viska.compute import COMPUTE_TYPES
+from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, projection
+from viska.engine.plan import ComputePlan, Hardware, dtype_of, resolve
+from viska.errors import OptionError
+from viska.quantization import dequantize_rows, quantize_rows
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps")
+BARE = Hardware(bfloat16=False, int8=False)
+INT8 = Hardware(bfloat16=False, int8=True)
+WIDE = Hardware(bfloat16=True, int8=True, int8_dot_products=True)
+FLOAT32 = ComputePlan("float32", "float32", torch.float32)
+
+needs_int8 = pytest.mark.skipif(not Hardware.here().int8, reason="this processor computes no int8")
+needs_dot_products = pytest.mark.skipif(not Hardware.here().int8_dot_products, reason="needs int8 dot products")
+KINDS = [
+    pytest.param(FbgemmInt8Projection, marks=needs_int8),
+    pytest.param(OneDnnInt8Projection, marks=needs_dot_products),
+]
+
+
+# Plans
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "hardware", "plan"),
+    [
+        ("auto", BARE, FLOAT32),
+        ("auto", INT8, ComputePlan("int8", "int8", torch.float32)),
+        ("auto", WIDE, ComputePlan("bfloat16", "int8", torch.bfloat16)),
+        ("int8", INT8, ComputePlan("int8", "int8", torch.float32)),
+        ("int8", WIDE, ComputePlan("int8", "int8", torch.bfloat16)),
+        ("bfloat16", WIDE, ComputePlan("bfloat16", "bfloat16", torch.bfloat16)),
+        ("float32", WIDE, FLOAT32),
+    ],
+)
+def test_plans_on_processors(compute_type, hardware, plan, caplog):
+    assert resolve(compute_type, CPU, hardware) == plan
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "hardware"),
+    [("int8", BARE), ("bfloat16", BARE), ("bfloat16", INT8), ("float16", BARE), ("float16", WIDE)],
+)
+def test_what_a_processor_is_not_made_for_becomes_float32_and_is_told(compute_type, hardware, caplog):
+    assert resolve(compute_type, CPU, hardware) == FLOAT32
+    assert caplog.record_tuples == [
+        ("viska.engine.plan", logging.WARNING, f"this processor is not made for {compute_type}: computing in float32")
+    ]
+
+
+def test_plans_on_accelerators(caplog):
+    formats = {kind: resolve(kind, CUDA).decoder for kind in COMPUTE_TYPES if kind != "int8"}
+    assert formats == {"auto": "float16", "float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+    assert resolve("auto", MPS) == FLOAT32
+    assert caplog.text == ""
+    assert resolve("int8", CUDA) == ComputePlan("float16", "float16", torch.float16)
+    assert "int8 is for CPUs" in caplog.text
+
+
+def test_unknown_compute_types_are_refused():
+    with pytest.raises(OptionError, match="'int4' is not known; accepted are auto, float32, int8, float16, bfloat16"):
+        resolve("int4", CPU)
+
+
+def test_the_hardware_is_asked_and_torchs_own_limit_holds(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert (Hardware.here().bfloat16, Hardware.here().int8_dot_products) == (True, True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")  # as ATEN_CPU_CAPABILITY=avx2
+    assert (Hardware.here().bfloat16, Hardware.here().int8_dot_products) == (False, False)
+
+
+# Quantisation
+
+
+def made_up(rows: int, width: int, seed: int) -> torch.Tensor:
+    """Weights or activations whose rows have very different sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, width, generator=generator) * torch.logspace(-4, 2, rows)[:, None]
+
+
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 999), st.sampled_from([torch.float32, torch.float16]))
+def test_quantised_weights_are_off_by_half_a_step_at_most(rows, width, seed, dtype):
+    weight = made_up(rows, width, seed).to(dtype)
+    integers, scale = quantize_rows(weight)
+    assert (integers.dtype, scale.dtype, tuple(scale.shape)) == (torch.int8, torch.float32, (rows,))
+    peaks = weight.float().abs().amax(dim=1)
+    torch.testing.assert_close(scale, peaks / 127)
+    off = (dequantize_rows(integers, scale) - weight.float()).abs()
+    assert bool((off <= scale[:, None] * 0.5001).all())
+
+
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 999), st.floats(1e-30, 1e30))
+def test_quantising_again_gives_the_same_integers(rows, width, seed, size):
+    integers, scale = quantize_rows(made_up(rows, width, seed) * size)
+    again, scale_again = quantize_rows(dequantize_rows(integers, scale))
+    assert torch.equal(again, integers)
+    torch.testing.assert_close(scale_again, scale, rtol=1e-6, atol=0)
+
+
+def test_rows_of_zeros_stay_zero():
+    integers, scale = quantize_rows(torch.zeros(2, 5))
+    assert not integers.any()
+    assert bool((scale > 0).all())
+
+
+# Linear maps
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_int8_is_as_near_as_two_roundings_allow(kind, bias):
+    weight, x = made_up(24, 32, 1), made_up(7, 32, 2)
+    offset = torch.randn(24, generator=torch.Generator().manual_seed(3)) if bias else None
+    integers, scale = quantize_rows(weight)
+    found = kind(integers, scale, offset)(x)
+    exact = F.linear(x.double(), weight.double(), None if offset is None else offset.double())
+    steps_x, steps_w = x.abs().amax(dim=1) / 127, weight.abs().amax(dim=1) / 127
+    # |xw - x'w'| <= |x| |w - w'| + |w'| |x - x'|, half a step for each of 32 products
+    bound = 0.5 * (x.abs().sum(dim=1)[:, None] * steps_w + (weight.abs().sum(dim=1) + 16 * steps_w) * steps_x[:, None])
+    assert bool(((found - exact).abs() <= bound * 1.001 + 1e-4 * exact.abs() + 1e-6).all())
+    assert float((found - exact).abs().max() / exact.abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_gives_each_row_the_same_whatever_rows_are_beside_it(kind):
+    weight, x = made_up(40, 64, 1), made_up(33, 64, 2)[torch.randperm(33, generator=torch.Generator().manual_seed(4))]
+    linear = kind(*quantize_rows(weight), torch.ones(40))
+    together = linear(x)
+    others = [torch.cat([linear(part) for part in torch.split(x, size)]) for size in (1, 2, 5, 16, 32)]
+    others += [linear(x.flip(0)).flip(0), linear(x.view(3, 11, 64)).view(33, 40)]
+    for other in others:
+        if kind is FbgemmInt8Projection:  # which a step of the decoder goes through, with whatever windows there are
+            assert torch.equal(other, together)
+        else:  # sums of integers are exact; what they are multiplied by may be rounded in another order
+            torch.testing.assert_close(other, together, rtol=1e-6, atol=1e-6 * float(together.abs().max()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_bears_rows_of_zeros_and_loud_ones(kind):
+    linear = kind(*quantize_rows(made_up(5, 16, 1)), torch.arange(5.0))
+    rows = torch.stack([torch.zeros(16), torch.full((16,), 1e6)])
+    found = linear(rows)
+    assert torch.equal(found[0], torch.arange(5.0))
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("number_format", ["float32", "float16", "bfloat16"])
+def test_floating_formats_are_plain_products(number_format):
+    weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
+    linear = projection(weight, bias, number_format)
+    assert isinstance(linear, PlainProjection)
+    dtype = dtype_of(number_format)
+    assert torch.equal(linear(x), F.linear(x.to(dtype), weight.to(dtype), bias.to(dtype)))
+
+
+def test_the_kernel_follows_the_hardware(monkeypatch):
+    weight = made_up(16, 16, 1)
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: INT8))
+    kinds = [type(projection(weight, None, "int8", many_rows=many)) for many in (True, False)]
+    assert kinds == [FbgemmInt8Projection, FbgemmInt8Projection]
+    monkeypatch.undo()
+    if Hardware.here().int8_dot_products:
+        assert isinstance(projection(weight, None, "int8", many_rows=True), OneDnnInt8Projection)
+    assert isinstance(projection(weight, None, "int8"), FbgemmInt8Projection)
+
+
+def test_the_dtype_between_projections():
+    assert dtype_of("float32") == dtype_of("int8") == torch.float32
+    assert dtype_of("bfloat16") == torch.bfloat16

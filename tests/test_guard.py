@@ -1,0 +1,449 @@
+"""The guard: what it drops, decodes again and finds, judged by evidence alone."""
+
+import threading
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import viska
+from made_up import MULTILINGUAL, made_up_model
+from viska.decoding import DecodingResult
+from viska.decoding.loops import COPIES, LEAST_TOKENS, ends_in_loop, find_loops
+from viska.engine import Heard
+from viska.result import Segment
+from viska.tokenizer import get_tokenizer
+from viska.transcription.fallback import Thresholds, best_of_failures, decode_with_fallback
+from viska.transcription.guard import (
+    LEAST_ADVANCE_S,
+    Evidence,
+    is_echo,
+    is_looping,
+    is_speechless,
+    judge,
+    uncovered,
+    without_loops,
+)
+from viska.transcription.options import transcribe_options
+from viska.transcription.passage import Passage
+from viska.transcription.planner import PromptHistory, Window
+from viska.transcription.speech import SpeechTrack, speech_track
+from viska.transcription.stretch import Stretch
+from viska.vad import VoiceActivity
+
+TOKENIZER = get_tokenizer(True, language="en", task="transcribe")
+BEGIN = TOKENIZER.timestamp_begin
+
+
+def track(*spoken: tuple[float, float], length_s: float = 30.0) -> SpeechTrack:
+    """A stretch in which somebody speaks at these times."""
+    probabilities = np.full(round(length_s * 100), 0.02, dtype=np.float32)
+    for start, end in spoken:
+        probabilities[round(start * 100) : round(end * 100)] = 0.98
+    return SpeechTrack(probabilities)
+
+
+def segment(start: float, end: float, text: str = " Good morning.", **known: float) -> Segment:
+    facts = {"temperature": 0.0, "avg_logprob": -0.4, "compression_ratio": 1.2, "no_speech_prob": 0.3, **known}
+    return Segment(id=0, seek=0, start=start, end=end, text=text, tokens=(), **facts)
+
+
+def result_of(tokens: list[int], **known: float) -> DecodingResult:
+    facts = {"avg_logprob": -0.3, "no_speech_prob": 0.1, "compression_ratio": 1.2, "temperature": 0.0, **known}
+    text = TOKENIZER.decode(tokens).strip()
+    return DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, text=text, **facts)
+
+
+# Loops
+
+
+@given(st.lists(st.integers(0, 50), max_size=30), st.lists(st.integers(51, 99), min_size=1, max_size=20, unique=True))
+def test_a_run_said_over_and_over_is_found_where_it_is(before, run):
+    copies = max(COPIES, -(-LEAST_TOKENS // len(run)))
+    text = before + run * copies
+    assert ends_in_loop(text)
+    (loop,) = [loop for loop in find_loops(text) if loop.start >= len(before)]
+    assert (loop.start, loop.end, loop.length) == (len(before), len(text), len(run))
+    assert not ends_in_loop([*text, 100])  # left again
+    assert find_loops([*text, 100])[-1] == loop
+
+
+@given(st.lists(st.integers(0, 3), max_size=120))
+def test_what_ends_in_a_loop_has_one_at_its_end(text):
+    loops = find_loops(text)
+    assert all(loop.end <= following.start for loop, following in pairwise(loops))
+    if ends_in_loop(text):
+        assert loops
+    for loop in loops:
+        period = text[loop.start : loop.start + loop.length]
+        assert text[loop.start : loop.end] == (period * (loop.end - loop.start))[: loop.end - loop.start]
+
+
+def test_speech_that_repeats_itself_is_no_loop():
+    assert not find_loops(TOKENIZER.encode(" No, no, no, no, no."))
+    assert not find_loops(TOKENIZER.encode(" It's a hit. It's a hit. It's a hit."))
+    assert not find_loops([])
+
+
+A, B = TOKENIZER.encode(" I'm going to say it again."), TOKENIZER.encode(" And now what?")
+
+
+def at(seconds: float) -> int:
+    return BEGIN + round(seconds * 50)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        ([at(0), *A * 4, at(20)], [at(0), *A, at(20)]),
+        ([at(0), *A * 5], [at(0), *A]),
+        ([at(0), *A, at(4), at(5), *A, at(9), at(9), *A, at(13), at(14), *A, at(18)], [at(0), *A, at(4)]),
+        ([at(0), *A, at(4), at(5), *A, at(9), at(9), *A, *A], [at(0), *A, at(4)]),
+        ([at(0), *A * 2, at(8), at(8), *A * 2, at(16)], [at(0), *A, at(8)]),
+        ([at(0), *A, at(4), at(5), *A * 2, at(9), at(9), *A, *B, at(20)], [at(0), *A, at(4), at(9), *B, at(20)]),
+        ([at(0), *A * 2, at(8), at(9), *A * 2, *B, at(20)], [at(0), *A, at(8), at(9), *B, at(20)]),
+        ([at(0), *B, *A * 4, *B, at(20)], [at(0), *B, *A, *B, at(20)]),
+    ],
+)
+def test_one_copy_of_a_loop_is_kept_and_claims_no_time_but_its_own(tokens, kept):
+    given_result = result_of(tokens)
+    assert is_looping(given_result, TOKENIZER)
+    cut, surplus = without_loops(given_result, TOKENIZER)
+    assert cut.tokens == kept
+    assert cut.text == TOKENIZER.decode(kept).strip()
+    assert set(surplus.split(" I'm going to say it again.")) == {""}
+    assert not is_looping(cut, TOKENIZER)
+
+
+def test_log_probabilities_follow_the_tokens_that_are_kept():
+    phrase = TOKENIZER.encode(" again and again and")[:3]
+    tokens = [BEGIN, *phrase * 10, BEGIN + 10]
+    logprobs = tuple(float(i) for i in range(len(tokens)))
+    given_result = DecodingResult(torch.empty(0), "en", tokens=tokens, token_logprobs=logprobs, compression_ratio=3.0)
+    cut, _ = without_loops(given_result, TOKENIZER)
+    assert cut.token_logprobs == (0.0, 1.0, 2.0, 3.0, logprobs[-1])
+    sound = result_of([BEGIN, *phrase, BEGIN + 10])
+    assert without_loops(sound, TOKENIZER) == (sound, "")
+
+
+# Nothing invented
+
+
+def test_text_without_speech_is_dropped_and_text_with_speech_kept():
+    heard, made_up = segment(2, 5), segment(20, 22, " Thank you.")
+    verdict = judge(Evidence((heard, made_up), track((2, 5)), 0, 30))
+    assert verdict.kept == (heard,)
+    assert verdict.dropped == (made_up,)
+
+
+def test_times_that_are_a_little_off_are_forgiven():
+    assert judge(Evidence((segment(2, 3),), track((3.2, 4)), 0, 30)).dropped == ()
+    assert judge(Evidence((segment(2, 3),), track((3.9, 5)), 0, 30)).dropped != ()
+
+
+def test_a_model_that_is_very_sure_is_believed_where_speech_is_half_heard():
+    half_heard = SpeechTrack(np.full(3000, 0.3, dtype=np.float32))
+    sure = segment(2, 5, avg_logprob=-0.1, no_speech_prob=0.01)
+    assert judge(Evidence((sure,), half_heard, 0, 30)).kept == (sure,)
+    assert judge(Evidence((sure,), track(), 0, 30)).dropped == (sure,)  # nothing at all is heard
+    for doubt in ({"avg_logprob": -0.5}, {"no_speech_prob": 0.5}):
+        unsure = segment(2, 5, **{"avg_logprob": -0.1, "no_speech_prob": 0.01, **doubt})
+        assert judge(Evidence((unsure,), half_heard, 0, 30)).dropped == (unsure,)
+
+
+@pytest.mark.parametrize("text", [" What he said about it was that it was too late.", " यह सब बहुत देर से हुआ।"])
+def test_more_text_needs_more_speech(text):
+    assert judge(Evidence((segment(2, 9, text),), track((4, 4.3)), 0, 30)).dropped != ()
+    assert judge(Evidence((segment(2, 9, text),), track((4, 6)), 0, 30)).dropped == ()
+    assert judge(Evidence((segment(2, 9, " Yes."),), track((4, 4.3)), 0, 30)).dropped == ()
+
+
+def test_doubtful_text_needs_speech_for_most_of_its_time():
+    for avg_logprob, dropped in ((-1.4, True), (-0.9, False)):
+        verdict = judge(Evidence((segment(0, 6, avg_logprob=avg_logprob),), track((1, 2)), 0, 30))
+        assert bool(verdict.dropped) == dropped
+    assert judge(Evidence((segment(0, 6, avg_logprob=-1.4),), track((1, 5)), 0, 30)).dropped == ()
+
+
+def test_blank_segments_are_no_matter():
+    blank = segment(2, 5, "")
+    verdict = judge(Evidence((blank,), track(), 0, 30))
+    assert verdict.kept == (blank,)
+    assert verdict.dropped == ()
+
+
+def test_in_a_window_without_speech_improbable_text_is_not_decoded_again():
+    assert is_speechless(track((5, 6), length_s=90), Window(3000, 3000, ()))
+    assert not is_speechless(track((5, 6)), Window(0, 3000, ()))
+    doubtful = result_of([], avg_logprob=-3.0)
+    attempts = decode_with_fallback(["first", "second"], Thresholds(2.4, -1.0, 0.6, speechless=True))
+    assert next(attempts) == "first"
+    with pytest.raises(StopIteration) as stop:
+        attempts.send(doubtful)
+    assert stop.value.value is doubtful
+
+
+def test_a_loop_is_a_failed_attempt_and_the_last_to_be_chosen():
+    phrase = TOKENIZER.encode(" round and round we go")
+    loop, plain = result_of(phrase * 6, avg_logprob=-0.1), result_of(phrase, avg_logprob=-0.9)
+    thresholds = Thresholds(None, None, None, looping=lambda result: is_looping(result, TOKENIZER))
+    assert thresholds.failed(loop)
+    assert not thresholds.failed(plain)
+    assert best_of_failures([loop, plain], thresholds) is plain
+
+
+# Nothing taken from the prompt
+
+PROMPT = " And so, my fellow Americans, ask not what your country can do for you."
+
+
+def test_text_of_the_prompt_is_known_whatever_its_marks():
+    assert is_echo(" my fellow americans ask not what your country can do", PROMPT)
+    assert is_echo(PROMPT.upper(), PROMPT)
+    assert not is_echo(" ask what you can do for your country, my fellow Americans", PROMPT)
+    assert not is_echo(" ask not", PROMPT)  # too short to be more than chance
+    assert not is_echo(PROMPT, "")
+
+
+def test_a_window_that_says_its_prompt_is_to_be_decoded_again():
+    said = segment(0, 5, PROMPT)
+    assert judge(Evidence((said,), track((0, 5)), 0, 30, PROMPT)).echo
+    assert not judge(Evidence((said,), track((0, 5)), 0, 30, " Something else.")).echo
+
+
+# Nothing lost
+
+
+def test_speech_that_no_segment_covers_is_found():
+    speech = track((0, 5), (10, 14), (20, 21), (25, 25.5), (26, 28))
+    assert list(uncovered([segment(0, 5)], speech, 0, 30)) == [
+        (pytest.approx(9.7), pytest.approx(14.3)),
+        (pytest.approx(24.7), pytest.approx(28.3)),  # a short pause does not part it; one second alone is too little
+    ]
+
+
+def test_a_segment_that_was_dropped_covers_nothing():
+    made_up = segment(9, 9.4, " Thank you.")
+    verdict = judge(Evidence((made_up,), track((10, 14)), 0, 20))
+    assert verdict.dropped == (made_up,)
+    assert verdict.missed == ((pytest.approx(9.7), pytest.approx(14.3)),)
+
+
+def test_speech_at_the_end_of_a_window_moves_the_next_one():
+    verdict = judge(Evidence((segment(0, 18),), track((0, 18), (21, 35), length_s=60), 0, 30))
+    assert verdict.missed == ()
+    assert verdict.settled_s == pytest.approx(20.7)
+    early = judge(Evidence((segment(0, 4),), track((0, 4), (LEAST_ADVANCE_S - 1, 35), length_s=60), 0, 30))
+    assert early.settled_s == 30  # a window that hardly moves would be decoded for ever
+    assert len(early.missed) == 1
+
+
+spans = st.lists(st.tuples(st.floats(0, 29), st.floats(0.1, 8)), max_size=8)
+
+
+@given(spans, spans)
+def test_what_is_missed_lies_between_the_segments(said, spoken):
+    segments = [segment(start, start + length) for start, length in said]
+    speech = track(*((start, start + length) for start, length in spoken))
+    missed = list(uncovered(segments, speech, 0, 30))
+    for start, end in missed:
+        assert 0 <= start < end <= 30
+        assert speech.spoken_s(start, end) >= 1.9
+        assert all(one.end <= start + 1e-9 or one.start >= end - 1e-9 for one in segments)
+    assert all(before[1] <= after[0] for before, after in pairwise(missed))
+
+
+# Speech along a stretch
+
+
+def test_voice_activity_is_laid_out_in_frames():
+    activity = VoiceActivity(torch.tensor([0.0, 1.0, 0.25]), 3 * 512)
+    frames = speech_track(activity, 20).probabilities
+    assert frames.dtype == np.float32
+    assert frames.tolist() == [0.0] * 4 + [1.0] * 3 + [0.25] * 3 + [0.0] * 10  # 32 ms are 3.2 frames
+
+
+def test_pieces_are_joined_as_the_log_mel_is():
+    speech = track((1, 2))
+    joined = speech.joined([(0, 50), (100, 150), (190, 260)])
+    assert len(joined.probabilities) == 170
+    assert joined.spoken_s(0, 1.7) == pytest.approx(0.6)
+    assert list(joined.runs(0, 1.7, pause_s=0.2)) == [(pytest.approx(0.5), pytest.approx(1.1))]
+
+
+# In a passage: the decoder is scripted
+
+
+class Deaf:
+    """A backend that encodes nothing: what is decoded comes from the test."""
+
+    any_length = False
+
+    def encode(self, _mel):
+        return Heard(torch.empty(0))
+
+
+@dataclass(frozen=True)
+class Blank:
+    """The log-mel of a recording in which nothing is to be seen."""
+
+    n_frames: int
+
+    def frames(self, first, last):
+        return torch.zeros(80, last - first)
+
+
+def said(start: float, end: float, text: str) -> list[int]:
+    return [BEGIN + round(start * 50), *TOKENIZER.encode(text), BEGIN + round(end * 50)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return made_up_model(MULTILINGUAL)
+
+
+@pytest.fixture
+def passage(model):
+    def make(speech: SpeechTrack | None, n_frames: int = 3000, initial: str = "", **options) -> Passage:
+        stretch = Stretch(Blank(n_frames), ((0, n_frames),), ((0, n_frames),), speech=speech)
+        history = PromptHistory(TOKENIZER.encode(initial) if initial else (), room=223)
+        options = transcribe_options({"temperature": 0.0, **options})
+        made = Passage(model, Deaf(), options, stretch, history, threading.Event())
+        made.speak("en")
+        return made
+
+    return make
+
+
+def work(passage: Passage, *results: DecodingResult) -> list[str]:
+    """Answer what the passage asks for; the prompts that it gave."""
+    steps = passage.steps()
+    attempt, prompts = next(steps), []
+    for i, result in enumerate(results):
+        prompts.append(TOKENIZER.decode(attempt.options.prompt or []))
+        assert attempt.stop_loops == (passage.stretch.speech is not None)
+        try:
+            attempt = steps.send(result)
+        except StopIteration:
+            assert i == len(results) - 1, "the passage asked for less"
+            return prompts
+    raise AssertionError("the passage asks for more")
+
+
+def events(passage: Passage) -> list[tuple]:
+    return [(event.start, event.end, event.action, event.reason, event.text) for event in passage.events]
+
+
+def test_a_window_in_which_nothing_is_heard_is_not_decoded(passage):
+    job = passage(track((70, 73), length_s=90), 9000)
+    steps = job.steps()
+    next(steps)
+    assert job.position_s == 60
+    with pytest.raises(StopIteration):
+        steps.send(result_of(said(10, 13, " Hello there.")))
+    assert [one.text for one in job.decided] == [" Hello there."]
+
+
+def test_made_up_text_is_neither_kept_nor_built_upon(passage):
+    job = passage(track((1, 4), (35, 35.05), length_s=60), 6000)
+    first = result_of([*said(0, 5, " Hello there."), *said(20, 30, " Thank you.")], avg_logprob=-0.6)
+    prompts = work(job, first, result_of(said(0, 30, " Bye."), avg_logprob=-0.6))
+    assert [one.text for one in job.decided] == [" Hello there."]
+    assert events(job) == [
+        (20.0, 30.0, "dropped", "no speech", "Thank you."),
+        (30.0, 60.0, "dropped", "no speech", "Bye."),
+    ]
+    assert prompts == ["", " Hello there."]
+
+
+def test_lost_speech_is_decoded_again_and_takes_its_place(passage):
+    job = passage(track((0, 5), (10, 14), (20, 25)))
+    window = result_of([*said(0, 5, " One."), *said(20, 25, " Three.")])
+    gap = result_of(said(0.2, 4.2, " Two."))
+    assert work(job, window, gap) == ["", ""]
+    assert [(one.start, one.end, one.text) for one in job.decided] == [
+        (0.0, 5.0, " One."),
+        (9.7, pytest.approx(13.9), " Two."),
+        (20.0, 25.0, " Three."),
+    ]
+    assert events(job) == [(9.7, 14.3, "recovered", "speech without text", "Two.")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        result_of(said(0, 4, " Nonsense."), avg_logprob=-1.5),
+        result_of([], avg_logprob=-0.2),
+        result_of(said(0, 4, " One, that is a sentence.")),  # what stands beside it already
+        result_of(TOKENIZER.encode(" round and round we go") * 8, compression_ratio=5.0),
+    ],
+)
+def test_lost_speech_without_sound_text_is_told_and_left(passage, found):
+    job = passage(track((0, 5), (10, 14)))
+    work(job, result_of(said(0, 5, " One, that is a sentence.")), found)
+    assert [one.text for one in job.decided] == [" One, that is a sentence."]
+    assert [event.action for event in job.events][-1] == "left"
+
+
+def test_a_window_that_says_its_prompt_is_decoded_without_it(passage):
+    job = passage(track((0, 30)), initial=PROMPT)
+    prompts = work(job, result_of(said(0, 29, PROMPT)), result_of(said(0, 29, " What was said.")))
+    assert prompts == [PROMPT, ""]
+    assert [one.text for one in job.decided] == [" What was said."]
+    assert events(job) == [(0.0, 30.0, "decoded again", "text of the prompt", PROMPT.strip())]
+
+
+def test_of_a_loop_one_copy_is_kept_and_the_speech_under_it_heard_again(passage):
+    job = passage(track((0, 30)))
+    phrase = " I will say it again."
+    loop = [token for i in range(6) for token in said(i * 5, i * 5 + 4, phrase)]
+    work(job, result_of(loop), result_of(said(0, 25, " It was quite another thing.")))
+    assert [one.text for one in job.decided] == [phrase, " It was quite another thing."]
+    assert [event.reason for event in job.events] == ["loop", "speech without text"]
+
+
+def test_without_a_track_nothing_is_judged(passage):
+    job = passage(None)
+    assert work(job, result_of(said(0, 30, " Thank you."))) == [""]
+    assert [one.text for one in job.decided] == [" Thank you."]
+    assert job.events == []
+
+
+def test_a_window_that_was_skipped_though_somebody_speaks_is_heard_again(passage):
+    job = passage(track((3, 9)))
+    silent = result_of(said(0, 30, " Hm."), avg_logprob=-1.4, no_speech_prob=0.9)
+    work(job, silent, result_of(said(0, 6, " There is somebody.")))
+    assert [one.text for one in job.decided] == [" There is somebody."]
+
+
+# As a whole
+
+
+@pytest.mark.guarded
+def test_the_guard_is_on_but_with_compat(model):
+    noise = np.random.default_rng(0).standard_normal(16000 * 3).astype(np.float32) * 0.01
+    options = {"language": "en", "sample_len": 8, "temperature": 0.0}
+    guarded = viska.transcribe(model, noise, **options)
+    assert guarded.text == ""
+    assert guarded.to_dict()["record"] == []
+    off = viska.transcribe(model, noise, guard=False, **options)
+    assert off.text
+    assert "record" not in off.to_dict()
+    compat, compat_off = (
+        viska.transcribe(model, noise, compat="openai", guard=guard, **options) for guard in (True, False)
+    )
+    assert compat == compat_off
+    assert compat.record is None
+    assert set(compat.to_dict()) == {"text", "segments", "language"}
+
+
+@pytest.mark.guarded
+def test_windows_that_are_decoded_together_are_guarded_too(model):
+    noise = np.random.default_rng(0).standard_normal(16000 * 40).astype(np.float32) * 0.01
+    options = {"language": "en", "sample_len": 8, "temperature": 0.0, "batch_size": 4}
+    assert viska.transcribe(model, noise, **options).text == ""
+    assert viska.transcribe(model, noise, guard=False, **options).text
