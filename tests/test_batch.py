@@ -90,11 +90,11 @@ def test_the_engine_in_a_batch_says_what_the_reference_path_says(model, monkeypa
 
 
 def test_each_window_has_the_initial_prompt_and_no_other(model, attempts):
-    transcribe(model, noise(90), initial_prompt="Viska", **{**FAST, "without_timestamps": True})
+    transcribe(model, noise(95), initial_prompt="Viska", **{**FAST, "without_timestamps": True})
     assert len(attempts) == 5
     assert {tuple(options.prompt) for options in attempts} == {tuple(tokenizer_for(model).encode(" Viska"))}
     attempts.clear()
-    transcribe(model, noise(90), **{**FAST, "without_timestamps": True})
+    transcribe(model, noise(95), **{**FAST, "without_timestamps": True})
     assert [options.prompt for options in attempts] == [None] * 5
 
 
@@ -105,7 +105,11 @@ def test_windows_in_order_are_a_choice(model, attempts):
 
 def test_each_window_falls_back_on_its_own(model, monkeypatch):
     hot = {**FAST, "temperature": (0.0, 0.5, 1.0), "without_timestamps": True, "best_of": 2}
-    monkeypatch.setattr(Thresholds, "failed", lambda _, result: result.temperature * 2 < sum(result.tokens) % 3)
+
+    def failed(_, result):
+        return result.temperature * 2 < int(result.audio_features.abs().sum()) // 8 % 3
+
+    monkeypatch.setattr(Thresholds, "failed", failed)
     found = [transcribe(model, noise(150), **{**hot, "batch_size": n}) for n in (2, 4)]
     assert facts(found[0]) == facts(found[1])
     assert len({segment.temperature for segment in found[0].segments}) > 1
@@ -231,7 +235,9 @@ def test_the_encoder_hears_nothing_else(model, monkeypatch):
     encode = EngineBackend.encode
     monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: heard.append(mel.shape[-1]) or encode(self, mel))
     transcribe(model, noise(120), vad_filter=True, **{**FAST, "batch_size": 1, "without_timestamps": True})
-    assert heard == [-(-round((9.8 + 11.8) * 100 + 400) // 16) * 16]
+    spoken = 100 * (9.8 + 11.8)
+    (n_frames,) = heard
+    assert spoken + 400 <= n_frames < spoken + 432
 
 
 def test_where_nobody_speaks_nothing_is_said(model, monkeypatch):

@@ -204,6 +204,7 @@ PROMPT = " And so, my fellow Americans, ask not what your country can do for you
 def test_text_of_the_prompt_is_known_whatever_its_marks():
     assert is_echo(" my fellow americans ask not what your country can do", PROMPT)
     assert is_echo(PROMPT.upper(), PROMPT)
+    assert is_echo(" And my fellow Americans ask what your country can do", PROMPT)  # a copy with faults
     assert not is_echo(" ask what you can do for your country, my fellow Americans", PROMPT)
     assert not is_echo(" ask not", PROMPT)  # too short to be more than chance
     assert not is_echo(PROMPT, "")
@@ -212,6 +213,7 @@ def test_text_of_the_prompt_is_known_whatever_its_marks():
 def test_a_window_that_says_its_prompt_is_to_be_decoded_again():
     said = segment(0, 5, PROMPT)
     assert judge(Evidence((said,), track((0, 5)), 0, 30, PROMPT)).echo
+    assert judge(Evidence((said, segment(5, 9, " But this is new.")), track((0, 9)), 0, 30, PROMPT)).echo
     assert not judge(Evidence((said,), track((0, 5)), 0, 30, " Something else.")).echo
 
 

@@ -68,7 +68,7 @@ def observe(model: Whisper, clip: Clip) -> Iterator[Observed]:
     samples = read_samples(clip)
     job = Transcription(model, samples, transcribe_options(OPTIONS))
     deque(job, maxlen=0)
-    speech = speech_track(voice_activity(samples), job.mel.shape[-1])
+    speech = speech_track(voice_activity(samples), job.mel.n_frames)
     yield from observed(clip, job.transcript(), speech, job.duration_s)
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from benchmarks.fuzz import seeds
 
@@ -162,13 +163,13 @@ def _wheel(data: bytes) -> None:
 def _hub(data: bytes) -> None:
     """The bytes as the hub's answer about a repository, and as the index of its shards."""
     answer = _object(data)
-    hub.get_json = lambda *_: answer
-    hub.download = lambda file, *_: _file("hub/" + Path(file.name).name, data)
     files = hub.HubFetch(HubSource("a/b"))._remote_files(answer, "c" * 40)
     for file in files.values():
         assert file.sha256 is None or len(file.sha256) == 64
-    for name in hub.HubFetch(HubSource("a/b")).fetch(_folder()):
-        assert Path(name).name == name
+    downloaded = patch.object(hub, "download", lambda file, *_: _file("hub/" + Path(file.name).name, data))
+    with patch.object(hub, "get_json", lambda *_: answer), downloaded:
+        for name in hub.HubFetch(HubSource("a/b")).fetch(_folder()):
+            assert Path(name).name == name
 
 
 def _object(data: bytes) -> dict[str, Any]:

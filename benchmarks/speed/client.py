@@ -12,7 +12,11 @@ from benchmarks.speed.recordings import Recording
 
 
 class WorkerError(RuntimeError):
-    """A contender could not be started, or failed on a request."""
+    """A contender could not be started, or stopped."""
+
+
+class RefusedError(WorkerError):
+    """A contender failed on a request, and waits for the next."""
 
 
 class Worker:
@@ -59,5 +63,5 @@ class Worker:
             raise WorkerError(f"{self.contender.name} stopped:\n{self.log.read_text()[-2000:]}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise WorkerError(f"{self.contender.name}: {answer['error']}\n{self.log.read_text()[-2000:]}")
+            raise RefusedError(f"{self.contender.name}: {answer['error']}\n{self.log.read_text()[-2000:]}")
         return answer

@@ -7,7 +7,7 @@ import ctranslate2
 import faster_whisper
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
-from protocol import Answer, Each, Together, serve
+from protocol import Answer, Each, Together, serve, sound
 
 RATE = 16000
 PAUSE_S = 0.5
@@ -20,7 +20,7 @@ def load(args: argparse.Namespace) -> tuple[Each, Together, dict[str, str]]:
     batched = BatchedInferencePipeline(model)
 
     def each(path: str, options: dict[str, Any]) -> Answer:
-        segments, info = (batched if "batch_size" in options else model).transcribe(path, **options)
+        segments, info = (batched if "batch_size" in options else model).transcribe(sound(path), **options)
         return {"text": "".join(segment.text for segment in segments), "language": info.language}
 
     def together(paths: list[str], options: dict[str, Any]) -> list[Answer]:

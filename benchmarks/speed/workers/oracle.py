@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import whisper
-from protocol import Answer, Each, serve
+from protocol import Answer, Each, serve, sound
 
 
 def load(args: argparse.Namespace) -> tuple[Each, None, dict[str, str]]:
@@ -16,7 +16,7 @@ def load(args: argparse.Namespace) -> tuple[Each, None, dict[str, str]]:
     model = whisper.load_model(args.weights, device="cpu")
 
     def each(path: str, options: dict[str, Any]) -> Answer:
-        result = model.transcribe(path, fp16=False, **options)
+        result = model.transcribe(sound(path), fp16=False, **options)
         return {"text": result["text"], "language": result["language"]}
 
     return each, None, {"openai-whisper": whisper.__version__, "torch": torch.__version__}

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 import torch
-from protocol import Answer, Each, Together, serve
+from protocol import Answer, Each, Together, serve, sound
 
 import viska
 
@@ -15,7 +15,7 @@ def load(args: argparse.Namespace) -> tuple[Each, Together, dict[str, str]]:
     model = viska.load_model(args.weights, compute_type=args.compute_type, device="cpu")
 
     def each(path: str, options: dict[str, Any]) -> Answer:
-        transcript = viska.transcribe(model, path, **options)
+        transcript = viska.transcribe(model, sound(path), **options)
         return {"text": transcript.text, "language": transcript.language}
 
     def together(paths: list[str], options: dict[str, Any]) -> list[Answer]:

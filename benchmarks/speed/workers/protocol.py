@@ -1,7 +1,7 @@
 """What all workers have in common: a JSON request a line on standard input, a JSON answer a line on standard output.
 
-A script of every rival's own interpreter: the standard library alone. A request is `{"audio": [paths], "options": {},
-"together": bool}`; its answer is `{"answers": [{"text", "language", "seconds"}], "seconds", "cpu_seconds",
+A script of every rival's own interpreter: the standard library, and numpy. A request is `{"audio": [paths], "options":
+{}, "together": bool}`; its answer is `{"answers": [{"text", "language", "seconds"}], "seconds", "cpu_seconds",
 "peak_bytes"}`, or `{"error"}`. The first line tells that the model is loaded: `{"load_seconds", "versions"}`.
 """
 
@@ -32,6 +32,15 @@ def peak_bytes() -> int:
     """The most memory that this process has held so far (VmHWM)."""
     status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
     return int(status.split()[0]) * 1024
+
+
+def sound(path: str) -> Any:
+    """What the libraries take: the path, or the samples of a `.npy` array."""
+    if not path.endswith(".npy"):
+        return path
+    import numpy as np
+
+    return np.load(path)
 
 
 def serve(load: Callable[[argparse.Namespace], tuple[Each, Together | None, dict[str, str]]]) -> None:

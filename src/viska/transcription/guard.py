@@ -6,6 +6,7 @@ of it, whether it goes round in circles, whether it stood in the prompt already,
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from typing import TypeAlias
 
 from viska.decoding import DecodingResult
@@ -36,6 +37,9 @@ LEAST_ADVANCE_S = 10.0
 """Of a window that is moved, so that moving windows cannot cost more than three decodings for one."""
 ECHO_BYTES = 40
 """Letters, in UTF-8, that a text has in common with its prompt by more than chance: half a dozen words."""
+ECHO_SHARE, ECHO_RUN = 0.85, 4
+"""A text is in its prompt with so much of its letters, in the same order and so many in a row at least: a decoder that
+copies leaves a word out or changes one."""
 COPY_BYTES = 10
 """The same for a text found at a second look and the text beside it, which may have been said in its place."""
 
@@ -82,7 +86,8 @@ def judge(evidence: Evidence) -> Verdict:
     settled_s = evidence.end_s
     if missed and evidence.end_s - missed[-1][1] < EDGE_S and missed[-1][0] - evidence.start_s > LEAST_ADVANCE_S:
         settled_s = missed.pop()[0]
-    echo = is_echo("".join(segment.text for segment in said), evidence.prompt)
+    texts = [segment.text for segment in said]
+    echo = any(is_echo(text, evidence.prompt) for text in [*texts, "".join(texts)])
     return Verdict(kept, dropped, tuple(missed), settled_s, echo)
 
 
@@ -109,9 +114,12 @@ def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
 
 
 def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:
-    """Whether a text stands in the prompt, word for word. Text that was truly said twice comes without a prompt too."""
-    said = _letters(text)
-    return len(said.encode()) >= least_bytes and said in _letters(prompt)
+    """Whether a text stands in the prompt, nearly as it is. Text that was truly said twice comes without a prompt too."""
+    said, before = _letters(text), _letters(prompt)
+    if len(said.encode()) < least_bytes or not before:
+        return False
+    blocks = SequenceMatcher(None, before, said, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks if block.size >= ECHO_RUN) >= ECHO_SHARE * len(said)
 
 
 def uncovered(segments: Sequence[Segment], speech: SpeechTrack, start_s: float, end_s: float) -> Iterator[Span]:
