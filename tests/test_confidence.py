@@ -1,24 +1,34 @@
 """The confidence of words and segments, and how it is fitted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from benchmarks.confidence.collect import observed
+import torch
+from benchmarks.confidence.collect import number_words, observed
 from benchmarks.confidence.fit import fit, predicted, worth
 from hypothesis import given
 from hypothesis import strategies as st
 
 from viska.evaluation.manifest import Clip
 from viska.result import Segment, Transcript, Word
+from viska.timing import WordTiming
+from viska.tokenizer import get_tokenizer
 from viska.transcription.confidence import (
+    NEAR,
     SEGMENT,
     WORD,
     confidence,
     log_odds,
+    rate_words,
     segment_features,
     with_confidence,
     word_features,
 )
 from viska.transcription.speech import SpeechTrack
+from viska.transcription.spelling import spellings_of
+
+TOKENIZER = get_tokenizer(True, language="en", task="transcribe")
 
 
 def spoken(length_s: float = 10.0, probability: float = 0.95) -> SpeechTrack:
@@ -30,50 +40,67 @@ def segment(*words: Word, **known) -> Segment:
     return Segment(0, 0, 1.0, 4.0, " Good morning.", (), **facts, words=words or None)
 
 
-GOOD = Word(" Good", 1.0, 1.3, 0.97)
-UNSURE = Word(" morning.", 1.3, 1.8, 0.2)
-
-anything = st.floats(0, 1)
+def timing(text: str, *sureness: float) -> WordTiming:
+    return WordTiming(text, [7] * len(sureness), 0.0, 1.0, 0.5, sureness)
 
 
-@given(anything, st.floats(-5, 0), anything, st.floats(0, 20), st.floats(0, 30), st.floats(0, 1))
-def test_it_is_a_probability_whatever_is_known(probability, avg_logprob, no_speech, ratio, duration, temperature):
-    word = Word(" word", 1.0, 1.0 + duration, probability)
-    known = {"avg_logprob": avg_logprob, "no_speech_prob": no_speech, "compression_ratio": ratio}
-    found = with_confidence(segment(word, **known, temperature=temperature), spoken())
-    assert 0 <= found.words[0].confidence <= 1
-    assert 0 <= found.confidence <= 1
-    assert 0 <= with_confidence(segment(**known, temperature=temperature), spoken()).confidence <= 1
+def rated(*timings: WordTiming) -> list[float | None]:
+    rate_words(timings)
+    return [one.confidence for one in timings]
 
 
-def test_a_surer_word_has_more_confidence():
-    found = with_confidence(segment(GOOD, UNSURE), spoken())
-    good, unsure = (word.confidence for word in found.words)
-    assert good > unsure
-    assert found.confidence == pytest.approx((good + unsure) / 2, abs=1e-4)
+sure = st.floats(0, 1)
 
 
-@pytest.mark.parametrize("worse", [{"avg_logprob": -1.2}, {"no_speech_prob": 0.9}])
-def test_a_doubtful_window_has_less(worse):
-    assert with_confidence(segment(**worse), spoken()).confidence < with_confidence(segment(), spoken()).confidence
-    sure, doubtful = (with_confidence(segment(GOOD, **facts), spoken()).words[0] for facts in ({}, worse))
-    assert doubtful.confidence < sure.confidence
+@given(st.lists(st.builds(timing, st.text(min_size=1), sure, sure), min_size=1), st.floats(-5, 0), sure)
+def test_it_is_a_probability_whatever_is_known(timings, avg_logprob, speech):
+    assert all(0 <= one <= 1 for one in rated(*timings))
+    assert 0 <= with_confidence(segment(avg_logprob=avg_logprob), spoken(probability=speech)).confidence <= 1
 
 
-def test_words_without_speech_have_less():
-    assert (
-        with_confidence(segment(GOOD), spoken(probability=0.05)).confidence
-        < with_confidence(segment(GOOD), spoken()).confidence
+def test_a_surer_word_has_more():
+    unsure, surer = rated(timing(" good", 0.2), timing(" good", 0.9))
+    assert unsure < surer
+    assert rated(timing(" good", 0.97))[0] > 0.9
+
+
+def test_one_doubtful_part_is_enough_to_doubt_a_word():
+    whole, part = (rated(timing(" anabel", *probabilities))[0] for probabilities in ((0.9, 0.9), (0.9, 0.1)))
+    assert part < whole
+
+
+def test_so_are_doubtful_words_around_it():
+    among_sure = rated(*[timing(" word", 0.95)] * 3)[1]
+    among_unsure = rated(timing(" word", 0.2), timing(" word", 0.95), timing(" word", 0.2))[1]
+    assert among_unsure < among_sure
+    far = [timing(" word", 0.1), *[timing(" word", 0.95)] * NEAR, timing(" word", 0.95)]
+    assert rated(*far)[-1] == pytest.approx(among_sure, abs=1e-3)
+
+
+def test_names_of_many_pieces_and_numbers_are_heard_less_well():
+    plain, pieces, number = (
+        rated(timing(text, *probabilities))[0]
+        for text, probabilities in ((" morning", (0.9,)), (" morning", (0.9,) * 3), (" 1868", (0.9,)))
     )
+    assert pieces < plain
+    assert number < plain
 
 
-def test_nothing_else_of_a_segment_changes():
-    given_segment = segment(GOOD, UNSURE)
-    found = with_confidence(given_segment, spoken()).to_dict()
-    del found["confidence"]
-    for word in found["words"]:
-        del word["confidence"]
-    assert found == given_segment.to_dict()
+def test_what_was_put_to_another_word_has_none():
+    assert rated(timing(" good", 0.9), timing("", 0.5), WordTiming(" old", [7], 0, 1, 0.5))[1:] == [None, None]
+
+
+def test_a_segment_has_the_mean_of_its_words():
+    words = [Word(" Good", 1.0, 1.3, 0.97, 0.9), Word(" morning.", 1.3, 1.8, 0.2, 0.4), Word(" —", 1.8, 1.9, 0.2)]
+    found = with_confidence(segment(*words), spoken())
+    assert found.confidence == pytest.approx(0.65)
+    assert replace(found, confidence=None) == segment(*words)
+
+
+def test_without_words_improbable_text_and_text_without_speech_has_less():
+    good = with_confidence(segment(), spoken()).confidence
+    assert with_confidence(segment(avg_logprob=-1.2), spoken()).confidence < good
+    assert with_confidence(segment(), spoken(probability=0.05)).confidence < good
 
 
 def test_probabilities_of_0_and_1_have_odds():
@@ -82,8 +109,57 @@ def test_probabilities_of_0_and_1_have_odds():
 
 
 def test_the_weights_fit_the_features():
-    assert len(WORD) == len(word_features(GOOD, segment(GOOD), spoken())) + 1
+    assert len(WORD) == len(word_features([timing(" good", 0.5)], 0)) + 1
     assert len(SEGMENT) == len(segment_features(segment(), spoken())) + 1
+
+
+# Spelling
+
+
+def predictions(**probabilities: float) -> torch.Tensor:
+    row = torch.zeros(1, TOKENIZER.eot)
+    for text, probability in probabilities.items():
+        (token,) = TOKENIZER.encode(text.replace("_", " "))
+        row[0, token] = probability
+    return row
+
+
+def sureness(text: str, **probabilities: float) -> float:
+    (token,) = TOKENIZER.encode(text)
+    return spellings_of(TOKENIZER.encoding, TOKENIZER.eot).probabilities(predictions(**probabilities), [token]).item()
+
+
+def test_a_word_is_the_same_in_every_spelling():
+    assert sureness(" But", _But=0.3, _but=0.4, But=0.1, _and=0.2) == pytest.approx(0.8)
+    assert sureness(" and", _But=0.3, _but=0.4, But=0.1, _and=0.2) == pytest.approx(0.2)
+
+
+def test_marks_that_might_have_come_first_do_not_count():
+    assert sureness(" But", _but=0.4, _and=0.1, **{",": 0.4, ".": 0.1}) == pytest.approx(0.8)
+    assert sureness(" But", **{",": 1.0}) == 0
+
+
+def test_a_mark_and_a_part_of_a_character_are_like_themselves_alone():
+    spellings = spellings_of(TOKENIZER.encoding, TOKENIZER.eot)
+    comma, part = TOKENIZER.encode(",")[0], TOKENIZER.encode("\N{GRINNING FACE}")[0]
+    row = torch.zeros(2, TOKENIZER.eot)
+    row[0, comma] = row[1, part] = 0.25
+    assert spellings.probabilities(row, [comma, part]).tolist() == pytest.approx([0.25 / 0.75, 0.25])
+    assert spellings.probabilities(row[:0], []).tolist() == []
+
+
+def test_words_of_real_speech_have_a_confidence_in_viskas_own_mode_alone(tiny_en, recordings):
+    from viska import transcribe
+
+    sound = recordings / "sense_and_sensibility_0870.wav"
+    own, compat = (
+        transcribe(tiny_en, sound, word_timestamps=True, temperature=0.0, compat=mode) for mode in (None, "openai")
+    )
+    assert own.words
+    assert all(0.2 < word.confidence < 1 for word in own.words)
+    assert all(word.confidence is None for word in compat.words)
+    mean = sum(word.confidence for word in own.segments[0].words) / len(own.segments[0].words)
+    assert own.segments[0].confidence == pytest.approx(mean, abs=1e-3)
 
 
 # Fitting
@@ -120,12 +196,15 @@ def test_worth_is_that_of_the_report():
 
 
 def test_every_word_that_counts_is_observed_with_its_segment(tmp_path):
-    words = (GOOD, Word(" —", 1.3, 1.4, 0.5), UNSURE)
+    table = []
+    timings = [timing(" Good", 0.97), timing(" —", 0.5), timing(" morning.", 0.2)]
+    number_words(table, timings)
+    words = (Word(one.word, 1.0, 1.3, 0.1 * i, one.confidence) for i, one in enumerate(timings))
     transcript = Transcript(" Good — morning.", (segment(*words),), "en")
     clip = Clip("a.wav", tmp_path / "a.wav", language="en", text="good evening")
-    found = list(observed(clip, transcript, spoken(), 10.0))
-    assert [(one.correct, one.probability, one.segment) for one in found] == [(True, 0.97, 0), (False, 0.2, 0)]
-    assert found[1].word_features == word_features(UNSURE, transcript.segments[0], spoken())
+    found = list(observed(clip, transcript, table, spoken(), 10.0))
+    assert [(one.correct, one.probability, one.segment) for one in found] == [(True, 0.0, 0), (False, 0.2, 0)]
+    assert found[1].word_features == word_features(timings, 2)
 
 
 def test_confidence_is_the_logistic_function():

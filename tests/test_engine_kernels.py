@@ -110,6 +110,15 @@ def test_quantising_again_gives_the_same_integers(rows, width, seed, size):
     torch.testing.assert_close(scale_again, scale, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("width", [1, 512, 40_000])
+def test_weights_of_many_blocks_are_quantised_as_in_one_piece(width):
+    weight = made_up(200_000 // width, width, 3)
+    integers, scale = quantize_rows(weight)
+    peaks = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
+    assert torch.equal(scale, (peaks / 127)[:, 0])
+    assert torch.equal(integers, (weight / (peaks / 127)).round().to(torch.int8))
+
+
 def test_rows_of_zeros_stay_zero():
     integers, scale = quantize_rows(torch.zeros(2, 5))
     assert not integers.any()

@@ -130,6 +130,7 @@ def test_units():
     assert units("Ça alors, c'est l'été.", "fr") == ["ça", "alors", "c", "est", "l", "été"]
     assert units("你好,世界 ABC", "zh") == ["你", "好", "世", "界", "a", "b", "c"]
     assert (unit_of("ja"), unit_of("de"), unit_of("mul"), unit_of(None)) == ("character", "word", "word", "word")
+    assert units("the world’s week", "en") == units("the world's week", "en")  # noqa: RUF001  # a curly apostrophe
 
 
 def test_invented_words_in_whatever_script():

@@ -1,9 +1,7 @@
 """The journal of a long job: what is appended is what is read, whatever was cut off."""
 
 import errno
-import json
 import os
-import string
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +14,20 @@ from hypothesis import strategies as st
 from command import in_a_child
 from made_up import ENGLISH, made_up_model
 from viska.errors import OptionError, OutputError
-from viska.result import Segment, TokenAlternative, Word
-from viska.transcription import TranscribeOptions
-from viska.transcription.journal import Checkpoint, Identity, JournalWriter, identity_of, read_journal
+from viska.recording import LogMel, Recording
+from viska.result import GuardEvent, Segment, TokenAlternative, Word
+from viska.transcription import TranscribeOptions, transcribe_options
+from viska.transcription.cutting import whole
+from viska.transcription.journal import Checkpoint, Journal, identity_of
 
-JOB = Identity("a" * 64, "b" * 64, "c" * 64, "1.0")
+JOB = {"version": "1.0", "recording": "sha256:aa", "model": "sha256:bb", "beam_size": "5"}
+NEW = Checkpoint(0, 1, (), True, False, "en", 0.0, (), ())
 
 times = st.floats(0, 1e6)
 texts = st.text(max_size=20)
 tokens = st.lists(st.integers(0, 51865), max_size=9).map(tuple)
-words = st.builds(Word, word=texts, start=times, end=times, probability=st.floats(0, 1))
+shares = st.floats(0, 1)
+words = st.builds(Word, word=texts, start=times, end=times, probability=shares, confidence=st.none() | shares)
 alternatives = st.builds(TokenAlternative, id=st.integers(0, 51865), text=texts, logprob=st.floats(-99, 0))
 segments = st.builds(
     Segment,
@@ -43,41 +45,49 @@ segments = st.builds(
     language=st.none() | st.sampled_from(["en", "de"]),
     token_logprobs=st.none() | st.lists(st.floats(-99, 0), max_size=3).map(tuple),
     top_logprobs=st.none() | st.lists(st.lists(alternatives, max_size=2).map(tuple), max_size=2).map(tuple),
+    channel=st.none() | st.integers(0, 1),
+    confidence=st.none() | shares,
 )
+events = st.builds(GuardEvent, start=times, end=times, action=texts, reason=texts, text=texts)
 checkpoints = st.builds(
     Checkpoint,
     seek=st.integers(0, 10**7),
-    clip=st.integers(0, 9),
+    clips_left=st.integers(0, 9),
     history=tokens,
     initial_in_reach=st.booleans(),
+    spoke=st.booleans(),
+    language=st.sampled_from(["en", "yue"]),
     last_speech_s=times,
-    language=st.none() | st.sampled_from(["en", "yue"]),
-    language_probs=st.none()
-    | st.dictionaries(st.text(string.ascii_lowercase, max_size=3), st.floats(0, 1), max_size=3),
     segments=st.lists(segments, max_size=3).map(tuple),
+    events=st.lists(events, max_size=2).map(tuple),
+    finished=st.booleans(),
 )
 
 
 @st.composite
 def jobs(draw):
-    """Checkpoints of which most build on the one before, as those of a recording do."""
-    found = [draw(checkpoints)]
-    for _ in range(draw(st.integers(0, 4))):
-        following = draw(checkpoints)
-        if draw(st.booleans()):
-            last = found[-1]
+    """Checkpoints of some stretches, of which most build on the one before, as those of a recording do."""
+    found, last = [], {}
+    for _ in range(draw(st.integers(0, 6))):
+        number, following = draw(st.integers(0, 2)), draw(checkpoints)
+        before = last.get(number)
+        if before is not None and draw(st.booleans()):
             following = replace(
-                following, history=last.history + following.history, segments=last.segments + following.segments
+                following,
+                history=before.history + following.history,
+                segments=before.segments + following.segments,
+                events=before.events + following.events,
             )
-        found.append(following)
+        last[number] = following
+        found.append((number, following))
     return found
 
 
-def written(path, checkpoints, identity=JOB):
+def written(path, job, identity=JOB):
     path.unlink(missing_ok=True)
-    with JournalWriter(path, identity) as journal:
-        for checkpoint in checkpoints:
-            journal.append(checkpoint)
+    journal = Journal(path, identity)
+    for number, checkpoint in job:
+        journal.append(number, checkpoint)
     return path.read_bytes()
 
 
@@ -89,163 +99,209 @@ SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixt
 def test_what_is_appended_is_what_is_read(tmp_path, job):
     path = tmp_path / "journal"
     path.unlink(missing_ok=True)
-    assert read_journal(path, JOB) is None
-    with JournalWriter(path, JOB) as journal:
-        assert read_journal(path, JOB) is None
-        for checkpoint in job:
-            journal.append(checkpoint)
-            assert read_journal(path, JOB) == checkpoint
+    journal = Journal(path, JOB)
+    for n, (number, checkpoint) in enumerate(job, start=1):
+        journal.append(number, checkpoint)
+        assert Journal(path, JOB).checkpoints == journal.checkpoints == dict(job[:n])
 
 
 @SHARED_FOLDER
 @given(jobs(), st.data())
-def test_a_file_that_was_cut_anywhere_gives_a_checkpoint_and_can_be_gone_on_with(tmp_path, job, data):
+def test_a_file_that_was_cut_anywhere_gives_what_is_whole_and_can_be_gone_on_with(tmp_path, job, data):
     path = tmp_path / "journal"
     whole = written(path, job)
     ends = [place + 1 for place, byte in enumerate(whole) if byte == 10]
-    cut = data.draw(st.integers(0, len(whole)))
+    cut = data.draw(st.integers(ends[0], len(whole)))
     path.write_bytes(whole[:cut])
     n_whole = sum(end <= cut for end in ends) - 1  # without the first line
-    assert read_journal(path, JOB) == (job[n_whole - 1] if n_whole > 0 else None)
-    with JournalWriter(path, JOB) as journal:
-        for checkpoint in job[max(n_whole, 0) :]:
-            journal.append(checkpoint)
+    journal = Journal(path, JOB)
+    assert journal.checkpoints == dict(job[:n_whole])
+    for number, checkpoint in job[n_whole:]:
+        journal.append(number, checkpoint)
     assert path.read_bytes() == whole
 
 
 @SHARED_FOLDER
 @given(jobs(), st.data())
-def test_damage_is_never_taken_for_a_checkpoint_of_another_kind(tmp_path, job, data):
-    """A wrong byte gives an earlier state, an error, or, where it hits a value, another value; nothing else."""
+def test_damage_gives_an_earlier_state_or_an_error(tmp_path, job, data):
     path = tmp_path / "journal"
     whole = bytearray(written(path, job))
-    whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(whole)
     try:
-        checkpoint = read_journal(path, JOB)
+        found = Journal(path, JOB).checkpoints
     except OptionError:
+        assert place <= whole.find(b"\n") or place < 300
         return
-    assert checkpoint is None or all(isinstance(segment, Segment) for segment in checkpoint.segments)
+    assert found in [dict(job[:n]) for n in range(len(job))]
 
 
 def test_a_line_has_only_what_is_new(tmp_path):
     path = tmp_path / "journal"
-    first = Checkpoint(seek=100, history=(1, 2, 3), language="en", language_probs={"en": 0.9, "de": 0.1})
-    second = replace(first, seek=200, history=(1, 2, 3, 4, 5))
+    said = Segment(0, 0, 0.0, 1.0, " Said.", (7, 8, 9) * 1000, 0.0, -0.1, 1.0, 0.0)
+    first = replace(NEW, seek=100, history=said.tokens, segments=(said,))
+    second = replace(first, seek=200, history=(*first.history, 4, 5))
     third = replace(second, seek=300, history=(), initial_in_reach=False)
-    lines = [json.loads(line) for line in written(path, [first, second, third]).splitlines()]
-    assert lines[0] == {
-        "viska_journal": 1,
-        "audio": JOB.audio,
-        "model": JOB.model,
-        "options": JOB.options,
-        "version": "1.0",
-    }
-    assert lines[2:] == [
-        {"seek": 200, "history": [3, [4, 5]]},
-        {"seek": 300, "history": [0, []], "initial_in_reach": False},
-    ]
-    assert read_journal(path, JOB) == third
+    lines = written(path, [(0, first), (0, second), (0, third)]).splitlines()
+    assert len(lines[1]) > 6000
+    assert b'"history": [3000, [4, 5]]' in lines[2]
+    assert b'"history": [0, []]' in lines[3]
+    assert all(len(line) < 300 for line in lines[2:])
+    assert Journal(path, JOB).checkpoints == {0: third}
 
 
-@pytest.mark.parametrize("field", ["audio", "model", "options", "version"])
-def test_a_journal_serves_no_other_job(tmp_path, field):
+def test_two_at_once_spoil_nothing(tmp_path):
+    """Both write what they decided at their own place; the other's lines are not taken for one's own."""
     path = tmp_path / "journal"
-    before = written(path, [Checkpoint(seek=5)])
-    other = replace(JOB, **{field: "other"})
-    for touch in (read_journal, JournalWriter):
-        with pytest.raises(OptionError, match=f"belongs to another job: its {field} differs; .*remove the journal"):
-            touch(path, other)
-    assert path.read_bytes() == before
+    one, other = Journal(path, JOB), Journal(path, JOB)
+    one.append(0, replace(NEW, seek=1))
+    one.append(0, replace(NEW, seek=2))
+    other.append(0, replace(NEW, seek=1))
+    assert Journal(path, JOB).checkpoints == {0: replace(NEW, seek=1)}
+    one.append(0, replace(NEW, seek=3))
+    assert Journal(path, JOB).checkpoints == {0: replace(NEW, seek=1)}
 
 
-def test_a_journal_of_another_format(tmp_path):
+def test_the_language_that_was_told(tmp_path):
     path = tmp_path / "journal"
-    path.write_bytes(written(path, []).replace(b'"viska_journal":1', b'"viska_journal":2'))
-    with pytest.raises(OptionError, match="its format differs"):
-        read_journal(path, JOB)
+    assert Journal(path, JOB).language_probs is None
+    Journal(path, JOB).hear({"en": 0.75, "de": 0.25})
+    journal = Journal(path, JOB)
+    journal.append(0, NEW)
+    assert Journal(path, JOB).language_probs == {"en": 0.75, "de": 0.25}
+
+
+def test_parts_of_what_belongs_together_are_forgotten(tmp_path):
+    done = replace(NEW, finished=True)
+    journal = Journal(tmp_path / "journal", JOB)
+    for number, checkpoint in enumerate([done, done, done, NEW, done]):
+        journal.append(number, checkpoint)
+    journal.forget_parts(2, 5)
+    assert sorted(journal.checkpoints) == [0, 1, 4]
+    journal.append(2, NEW)
+    assert Journal(tmp_path / "journal", JOB).checkpoints[2] == NEW
 
 
 @pytest.mark.parametrize(
-    "content", [b"my diary\n", b"{}\n", b"[]\n", b"\0" * 99, b'{"viska_journal": 1}\n', b"{" * 9999, b"x"]
+    ("name", "told"),
+    [
+        ("version", r"version was 1\.0 and is 2"),
+        ("recording", "another recording"),
+        ("model", "another model"),
+        ("beam_size", "beam_size was 5 and is 2"),
+        ("added", "added was None and is 2"),
+    ],
+)
+def test_a_journal_serves_no_other_job(tmp_path, name, told):
+    path = tmp_path / "journal"
+    before = written(path, [(0, NEW)])
+    other = {**JOB, name: "sha256:cc" if name in ("recording", "model") else "2"}
+    with pytest.raises(OptionError, match=rf"belongs to another job \({told}\): ask for .* or remove the journal"):
+        Journal(path, other)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"my diary\n", b"{}\n", b"\0" * 99, b'00000000 {"viska_journal": 1}\n', b"{" * 9999, b"x"]
 )
 def test_a_file_of_the_user_is_left_alone(tmp_path, content):
     path = tmp_path / "journal"
     path.write_bytes(content)
-    for touch in (read_journal, JournalWriter):
-        with pytest.raises(OptionError, match="is no journal of Viska's, and is left alone"):
-            touch(path, JOB)
+    with pytest.raises(OptionError, match="is no journal of Viska's, and is left alone"):
+        Journal(path, JOB)
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"\0\0\0\0\n",
-        b"5\n",
-        b'{"seek":"x"}\n',
-        b'{"seek":true}\n',
-        b'{"sought":5}\n',
-        b'{"history":[9,[1]]}\n',
-        b'{"history":[0,["1"]]}\n',
-        b'{"history":5}\n',
-        b'{"segments":[0,[{"id":1}]]}\n',
-        b'{"segments":[0,[5]]}\n',
-        b'{"language_probs":[1]}\n',
-        b"[" * 99999 + b"\n",
-    ],
-    ids=range(12),
-)
-def test_a_damaged_line_and_all_behind_it_are_done_again(tmp_path, line, caplog):
+def test_what_is_behind_the_last_whole_line_is_overwritten(tmp_path, caplog):
     path = tmp_path / "journal"
-    whole = written(path, [Checkpoint(seek=1), Checkpoint(seek=2)])
-    path.write_bytes(whole + line + b'{"seek":4}\n')
-    assert read_journal(path, JOB) == Checkpoint(seek=2)
+    whole = written(path, [(0, NEW), (1, NEW)])
+    path.write_bytes(whole + b'12345678 {"stretch": 0}\n' + bytes(5000))
+    journal = Journal(path, JOB)
     assert "line 4 is not whole" in caplog.text
-    with JournalWriter(path, JOB) as journal:
-        journal.append(Checkpoint(seek=3))
-    assert path.read_bytes() == whole + b'{"seek":3}\n'
+    journal.append(2, NEW)
+    assert path.read_bytes() == written(path, [(0, NEW), (1, NEW), (2, NEW)])
 
 
 def test_a_journal_that_cannot_be_read_or_written(tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="cannot be read: Is a directory"):
-        read_journal(tmp_path, JOB)
+        Journal(tmp_path, JOB)
     (tmp_path / "file").write_text("")
     with pytest.raises(OptionError, match="cannot be read: Not a directory"):
-        JournalWriter(tmp_path / "file" / "journal", JOB)
+        Journal(tmp_path / "file" / "journal", JOB)
+    with pytest.raises(OutputError, match="shorter name"):
+        Journal(tmp_path / "too" / ("long" * 99), JOB)
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with JournalWriter(tmp_path / "new" / "journal", JOB) as journal:
-        journal.append(Checkpoint(seek=1))
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OutputError, match="cannot be written: No space left on device"):
-            journal.append(Checkpoint(seek=2))
+    journal = Journal(tmp_path / "new" / "journal", JOB)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="cannot be written: No space left"):
+            journal.append(0, NEW)
+    journal.append(1, NEW)  # there is room again; what was begun is overwritten
+    assert Journal(tmp_path / "new" / "journal", JOB).checkpoints == {1: NEW}
+    journal.path.unlink()
+    with pytest.raises(OutputError, match="No such file or directory; make room or leave the file where it is"):
+        journal.append(1, NEW)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="signals are those of Unix")
 def test_what_was_appended_survives_a_kill(tmp_path):
     code = """
 from viska.transcription.journal import *
-with JournalWriter(sys.argv[1], Identity("a", "m", "o", "v")) as journal:
-    journal.append(Checkpoint(seek=7, history=(1, 2)))
-    os.kill(os.getpid(), 9)
+Journal(sys.argv[1], {"a": "1"}).append(0, Checkpoint(7, 1, (1, 2), True, True, "en", 0.5, (), ()))
+os.kill(os.getpid(), 9)
 """
     child = in_a_child(code, tmp_path / "journal")
     assert child.returncode == -9, child.stderr
-    assert read_journal(tmp_path / "journal", Identity("a", "m", "o", "v")) == Checkpoint(seek=7, history=(1, 2))
+    (found,) = Journal(tmp_path / "journal", {"a": "1"}).checkpoints.values()
+    assert (found.seek, found.history, found.last_speech_s) == (7, (1, 2), 0.5)
+
+
+# What a job is known by
+
+
+def identity(samples=None, model=None, **options):
+    recording = Recording(np.zeros(3200, np.float32) if samples is None else samples)
+    stretches = [whole(LogMel(recording, 80), (0.0,))]
+    return identity_of(recording, model or made_up_model(ENGLISH), transcribe_options(options), stretches)
+
+
+def differences(**asked):
+    plain, other = identity(), identity(**asked)
+    return sorted(name for name in plain if plain[name] != other[name])
 
 
 def test_the_identity_of_a_job():
-    model, samples, options = made_up_model(ENGLISH), np.zeros(100, np.float32), TranscribeOptions()
-    identity = identity_of(samples, model, options)
-    assert identity_of(samples.copy(), made_up_model(ENGLISH), TranscribeOptions()) == identity
-    assert identity_of(samples[:-1], model, options).differences(identity) == ["audio"]
-    assert identity_of(samples, model, TranscribeOptions(word_timestamps=True)).differences(identity) == ["options"]
+    assert differences() == []
+    assert differences(samples=np.zeros(6400, np.float32)[::2]) == []
+    assert differences(samples=np.full(3200, 1e-6, np.float32)) == ["recording"]
+    assert differences(samples=np.zeros(3199, np.float32)) == ["cut into windows", "recording"]
+    assert differences(word_timestamps=True, beam_size=2) == ["beam_size", "word_timestamps"]
+    assert differences(languages={"de", "en"}) == ["languages"]
+    assert {name for name in vars(TranscribeOptions()) if name != "decoding"} < set(identity())
+
+
+def test_the_identity_of_a_model():
+    model = made_up_model(ENGLISH)
     with torch.no_grad():
         model.decoder.ln.bias[0] += 1e-6
-    assert identity_of(samples, model, options).differences(identity) == ["model"]
-    half = made_up_model(ENGLISH).half()
-    assert identity_of(samples, half, options).differences(identity) == ["model"]
-    assert identity_of(samples, made_up_model(ENGLISH).bfloat16(), options) != identity_of(samples, half, options)
+    assert differences(model=model) == ["model"]
+    model = made_up_model(ENGLISH)
+    model.use_alignment_heads([(1, 1)])
+    assert differences(model=model) == ["model"]
+    assert differences(model=made_up_model(ENGLISH).bfloat16()) == ["model"]
+    model = made_up_model(ENGLISH)
+    model.compute_type = "float32"
+    assert differences(model=model) == ["compute_type"]
+
+
+def test_a_recording_on_the_disk_is_known_by_its_sound(tmp_path, recordings):
+    from viska.audio import load_audio
+
+    path = recordings / "sense_and_sensibility_0870.wav"
+    model, options = made_up_model(ENGLISH), TranscribeOptions()
+    by_path, by_samples = (identity_of(Recording(audio), model, options, []) for audio in (path, load_audio(path)))
+    assert by_path == by_samples

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import shutil
+import subprocess
 import urllib.request
 import warnings
 from collections.abc import Iterator
 
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -80,21 +83,58 @@ def test_every_format_for_every_kind_of_input(client, recording, response_format
 def test_the_asynchronous_client(server, recording, kind):
     async def ask() -> list:
         async with openai.AsyncOpenAI(base_url=server.api, api_key=KEY, max_retries=0) as client:
-            file = INPUTS[kind](recording)
-            one = [
-                await client.audio.transcriptions.create(model="whisper-1", file=file, response_format=name)
-                for name in (FORMATS if kind == "path" else ["json"])
-            ]
+            answers = []
+            for name in FORMATS:
+                file = INPUTS[kind](recording)
+                answer = await client.audio.transcriptions.create(model="whisper-1", file=file, response_format=name)
+                answers.append(answer)
+                if kind == "handle":
+                    file.close()
             stream = await client.audio.transcriptions.create(model="whisper-1", file=recording, stream=True)
-            events = [event async for event in stream]
-            if kind == "handle":
-                file.close()
-            return [*one, events]
+            return [*answers, [event async for event in stream]]
 
     *answers, events = asyncio.run(ask())
-    for answer, name in zip(answers, FORMATS, strict=False):
+    for answer, name in zip(answers, FORMATS, strict=True):
         assert text_of(answer, name) == TEXT
     assert events[-1].text == TEXT
+
+
+def test_the_client_within_the_process(server, recording):
+    async def ask() -> list:
+        transport = httpx2.ASGITransport(app=server.app)
+        async with (
+            httpx2.AsyncClient(transport=transport) as http,
+            openai.AsyncOpenAI(base_url="http://localhost/v1", api_key=KEY, max_retries=0, http_client=http) as client,
+        ):
+            models = await client.models.list()
+            answer = await client.audio.transcriptions.create(model="whisper-1", file=recording)
+            return [models.data[0].id, answer.text]
+
+    assert asyncio.run(ask()) == ["tiny.en", TEXT]
+
+
+def test_curl(server, recording):
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+
+    def curl(*arguments: str) -> str:
+        command = ["curl", "--silent", "--show-error", "-H", f"Authorization: Bearer {KEY}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    url = f"{server.api}/audio/transcriptions"
+    answer = curl(url, "-F", "model=whisper-1", "-F", f"file=@{recording}")
+    assert json.loads(answer)["text"] == TEXT
+    words = curl(
+        url,
+        *("-F", f"file=@{recording}", "-F", "model=whisper-1", "-F", "response_format=verbose_json"),
+        *("-F", "timestamp_granularities=word,segment", "-F", 'chunking_strategy={"type": "server_vad"}'),
+    )
+    assert {"words", "segments"} <= set(json.loads(words))
+    stream = curl("-N", url, "-F", "model=whisper-1", "-F", "stream=true", "-F", f"file=@{recording}")
+    assert stream.endswith("data: [DONE]\n\n")
+    # A body as it comes, of no length that is told.
+    chunked = curl(url, "-H", "Transfer-Encoding: chunked", "-F", "model=whisper-1", "-F", f"file=@{recording}")
+    assert json.loads(chunked)["text"] == TEXT
 
 
 def test_the_text_is_the_one_from_python(client, recordings, tiny_en):
@@ -246,7 +286,7 @@ def test_translations(base, recording):
         openai.OpenAI(base_url=server.api, api_key="any", max_retries=0) as client,
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the client: the hosted API is being retired
         answers = {
             name: client.audio.translations.create(model="whisper-1", file=recording, response_format=name)
             for name in FORMATS

@@ -137,6 +137,23 @@ def test_patience_ends_and_so_does_the_job(held):
         wait_until(lambda: all(job.cancelled for job in recogniser.jobs))
 
 
+@pytest.mark.parametrize("fields", [{}, {"stream": "true"}])
+def test_half_of_a_transcript_is_no_answer_where_the_server_stops(held, fields):
+    script, go_on = held
+    with serving(script) as (server, recogniser), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, server, form(**fields))
+        wait_until(lambda: recogniser.jobs and recogniser.jobs[0].future.running())
+        recogniser.close()
+        go_on.set()
+        status, _, body = answer.result()
+    if fields:
+        assert status == 200  # which had been said before
+        body = body.split(b"\n\n")[-3].removeprefix(b"data: ")
+    else:
+        assert status == 503
+    assert error_of(body)["code"] == "shutting_down"
+
+
 def test_a_slow_recording_keeps_its_stream_alive(held, monkeypatch):
     monkeypatch.setattr("viska.server.service.STILL_HERE_S", 0.05)
     script, go_on = held
@@ -230,6 +247,15 @@ def test_recordings_beyond_the_limit_are_refused_before_they_are_decoded():
         assert (status, error_of(body)["code"]) == (400, "audio_too_long")
         assert recogniser.jobs == []
         assert post(server, form(tone(1.9)))[0] == 200
+
+
+@pytest.mark.parametrize("limit", [0.0, 1000.0])
+def test_the_recogniser_is_told_how_long_a_recording_seems_to_be(limit):
+    with serving(max_duration=limit) as (server, recogniser):
+        assert post(server, form(tone(2)))[0] == 200
+        assert post(server, form(tone(400)))[0] == 200
+    assert [job.promised_s for job in recogniser.jobs] == pytest.approx([2, 400])
+    assert [job.is_long for job in recogniser.jobs] == [False, True]
 
 
 def test_a_length_that_a_header_does_not_promise_counts_too():

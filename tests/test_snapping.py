@@ -159,3 +159,22 @@ class TestSegments:
 
     def test_nothing_is_nothing(self):
         assert snap([], torch.zeros(80, 0), start_s=0.0, until_s=0.0) == []
+
+
+def test_in_its_own_mode_no_word_begins_in_the_silence_between_two_sentences(tiny_en, recordings):
+    from itertools import chain
+
+    from viska import load_audio, transcribe
+
+    first, second = (load_audio(recordings / f"sense_and_sensibility_0{number}") for number in ("870.wav", "890.flac"))
+    pause = np.zeros(round(2.5 * SAMPLE_RATE), dtype=np.float32)
+    samples = np.concatenate([first, pause, second])
+    silence = Pause(len(first) / SAMPLE_RATE, (len(first) + len(pause)) / SAMPLE_RATE)
+    options = {"word_timestamps": True, "temperature": 0.0}
+    own, compat = (transcribe(tiny_en, samples, compat=mode, **options) for mode in (None, "openai"))
+    assert len(own.words) > 20
+    begins = [word.start for word in own.words]
+    assert not [begin for begin in begins if silence.start < begin < silence.end - 0.05]
+    assert begins != [word.start for word in compat.words]  # there nothing is moved
+    segments = chain.from_iterable((one.start, one.end) for one in own.segments)
+    assert sorted(segments) == list(chain.from_iterable((one.start, one.end) for one in own.segments))

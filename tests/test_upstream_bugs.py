@@ -25,7 +25,7 @@ from viska.decoding.ranking import MaximumLikelihoodRanker
 from viska.errors import OptionError
 from viska.formats import FORMATS
 from viska.result import Segment
-from viska.timing import WordTiming, find_alignment, merge_punctuations
+from viska.timing import Asides, WordTiming, find_alignment, merge_punctuations
 from viska.tokenizer import get_tokenizer
 from viska.transcription import transcribe, transcribe_options
 from viska.transcription.fallback import Thresholds, decode_with_fallback
@@ -274,7 +274,7 @@ def test_14_a_segment_that_begins_without_a_space_has_its_own_words(model, token
     own = [tokenizer.encode(text) for text in texts]
     tokens = [token for part in own for token in part]
     starts = np.cumsum([0, *map(len, own)])[:-1].tolist()
-    alignment = find_alignment(model, tokenizer, tokens, made_up_mel()[0], 3000, starts=starts)
+    alignment = find_alignment(model, tokenizer, tokens, made_up_mel()[0], 3000, asides=Asides(tuple(starts)))
     merge_punctuations(alignment, "", ".,")
     times = {"offset_s": 0.0, "last_speech_s": 0.0, "settle": True}
     segments = [segment_of(text, part) for text, part in zip(texts, own, strict=True)]

@@ -2,9 +2,11 @@
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from viska.evaluation.hypothesis import HeardSegment, HeardWord, Hypothesis
 from viska.evaluation.manifest import Clip
@@ -12,6 +14,7 @@ from viska.evaluation.run import read_samples
 from viska.evaluation.score import score
 from viska.model import Whisper
 from viska.result import Transcript
+from viska.timing import WordTiming
 from viska.transcription import Transcription, transcribe_options
 from viska.transcription.confidence import Features, segment_features, word_features
 from viska.transcription.speech import SpeechTrack, speech_track
@@ -66,27 +69,41 @@ def read(cache: Path) -> Iterator[Recording]:
 def observe(model: Whisper, clip: Clip) -> Iterator[Observed]:
     """The words of a clip as the model hears it."""
     samples = read_samples(clip)
-    job = Transcription(model, samples, transcribe_options(OPTIONS))
-    deque(job, maxlen=0)
+    table: list[Features] = []
+    with patch("viska.transcription.passage.rate_words", partial(number_words, table)):
+        job = Transcription(model, samples, transcribe_options(OPTIONS))
+        deque(job, maxlen=0)
     speech = speech_track(voice_activity(samples), job.mel.n_frames)
-    yield from observed(clip, job.transcript(), speech, job.duration_s)
+    yield from observed(clip, job.transcript(), table, speech, job.duration_s)
 
 
-def observed(clip: Clip, transcript: Transcript, speech: SpeechTrack, duration_s: float) -> Iterator[Observed]:
-    """The words of a transcript that count, in order."""
-    places = [(i, segment, word) for i, segment in enumerate(transcript.segments) for word in segment.words or ()]
-    # The scorer leaves out words without letters. Their numbers, in the place of a confidence, tell which are left.
+def number_words(table: list[Features], timings: Sequence[WordTiming]) -> None:
+    """In the place of a confidence, the number of a word's features in the table."""
+    words = [timing for timing in timings if timing.word and timing.sureness]
+    for number, timing in enumerate(words):
+        timing.confidence = float(len(table))
+        table.append(word_features(words, number))
+
+
+def observed(
+    clip: Clip, transcript: Transcript, table: Sequence[Features], speech: SpeechTrack, duration_s: float
+) -> Iterator[Observed]:
+    """The words of a transcript that count, in order; `table` has the features of each by its number."""
+    places = [
+        (number, segment, word) for number, segment in enumerate(transcript.segments) for word in segment.words or ()
+    ]
+    # The scorer leaves out words without letters. Their places, instead of a confidence, tell which are left.
     heard = Hypothesis(
         text=transcript.text,
         segments=tuple(HeardSegment(one.text, one.start, one.end) for one in transcript.segments),
         words=tuple(
-            HeardWord(word.word, word.start, word.end, word.probability, float(number))
-            for number, (_, _, word) in enumerate(places)
+            HeardWord(word.word, word.start, word.end, word.probability, float(place))
+            for place, (_, _, word) in enumerate(places)
         ),
     )
     for judged in score(clip, heard, duration_s).words:
         assert judged.confidence is not None
-        i, segment, word = places[round(judged.confidence)]
-        yield Observed(
-            i, word_features(word, segment, speech), segment_features(segment, speech), word.probability, judged.correct
-        )
+        number, segment, word = places[round(judged.confidence)]
+        if word.confidence is not None:
+            features = table[round(word.confidence)]
+            yield Observed(number, features, segment_features(segment, speech), word.probability, judged.correct)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,21 @@ from typing import Any
 import requests
 
 TIMEOUT_S = 600
+LEAD = 0.1
+"""The share of the time before answers are counted, in which the server's queue fills."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording, its length, and the text that must come back; None where any will do."""
+
+    path: Path
+    seconds: float
+    text: str | None = None
+
+    def said(self, text: str) -> "Clip":
+        """The same with the text that must come back."""
+        return replace(self, text=text)
 
 
 @dataclass
@@ -45,49 +60,56 @@ class Seen:
 class Load:
     """`n_clients` threads, each with its own connection, that take clips in turn until the time is over.
 
-    A clip is its path, its seconds and the text that must come back, or None where any will do.
+    The rate is that of the answers that came from `LEAD` to the end: neither filling nor emptying the queue counts.
     """
 
-    def __init__(self, url: str, model: str, clips: Sequence[tuple[Path, float, str | None]], fields: dict[str, str]):
+    def __init__(self, url: str, clips: Sequence[Clip], fields: dict[str, str]) -> None:
         self.url = f"{url}/v1/audio/transcriptions"
-        self.fields = {"model": model, "response_format": "json", **fields}
-        self.clips = [(path.name, path.read_bytes(), seconds, text) for path, seconds, text in clips]
+        self.fields = fields
+        self.clips = [(clip, clip.path.read_bytes()) for clip in clips]
         self.seen = Seen()
+        self.counted = (0.0, 0.0)
         self._numbers = count()
         self._lock = threading.Lock()
 
     def run(self, n_clients: int, seconds: float) -> Seen:
         """Work until the time is over and the last answer is there."""
-        began = time.monotonic()
-        threads = [threading.Thread(target=self._client, args=(began + seconds,)) for _ in range(n_clients)]
+        self.counted = (time.monotonic() + LEAD * seconds, time.monotonic() + seconds)
+        threads = [threading.Thread(target=self._client) for _ in range(n_clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        self.seen.wall_s = time.monotonic() - began
+        self.seen.wall_s = self.counted[1] - self.counted[0]
         return self.seen
 
-    def _client(self, end: float) -> None:
+    def _client(self) -> None:
         with requests.Session() as session:
-            while time.monotonic() < end:
+            while time.monotonic() < self.counted[1]:
                 with self._lock:
                     number = next(self._numbers)
                 self._send(session, *self.clips[number % len(self.clips)])
 
-    def _send(self, session: requests.Session, name: str, content: bytes, seconds: float, text: str | None) -> None:
+    def _send(self, session: requests.Session, clip: Clip, content: bytes) -> None:
         began = time.monotonic()
         try:
-            answer = session.post(self.url, data=self.fields, files={"file": (name, content)}, timeout=TIMEOUT_S)
+            answer = session.post(
+                self.url, data=self.fields, files={"file": (clip.path.name, content)}, timeout=TIMEOUT_S
+            )
             status, body = str(answer.status_code), answer.text
         except requests.RequestException as error:
             status, body = type(error).__name__, ""
-        elapsed = time.monotonic() - began
+        now = time.monotonic()
         with self._lock:
             self.seen.statuses[status] += 1
             if status == "200":
-                self.seen.latencies_s.append(elapsed)
-                self.seen.audio_s += seconds
-                if text is not None and (heard := json.loads(body)["text"]) != text:
-                    self.seen.wrong.append(f"{name}: {heard!r} and not {text!r}")
+                self.seen.latencies_s.append(now - began)
+                self.seen.audio_s += clip.seconds * (self.counted[0] <= now < self.counted[1])
+                self._compare(clip, body)
         if status == "429":
             time.sleep(float(answer.headers["retry-after"]))
+
+    def _compare(self, clip: Clip, body: str) -> None:
+        heard = json.loads(body)["text"]
+        if clip.text is not None and heard != clip.text:
+            self.seen.wrong.append(f"{clip.path.name}: {heard!r} and not {clip.text!r}")

@@ -1,21 +1,27 @@
-"""Servers as processes of their own, with a watch on their memory."""
+"""Servers as processes of their own: ours, and one on faster-whisper."""
 
+import json
 import os
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 from benchmarks.parity.environments import WORK, environment
+from benchmarks.parity.witness import with_vocabulary
+
+from viska.weights.load import locate
 
 RIVAL = "faster-whisper-server==0.0.3"
+RIVAL_BATCH = 8
 START_S = 300
-SAMPLE_S = 1.0
+SAMPLE_S = 0.5
+POINTS = 12
 
 
 @dataclass
@@ -34,6 +40,11 @@ class Server:
             if found:
                 self.memory_mb.append(int(found[0]) / 1000)
 
+    @property
+    def peak_mb(self) -> int:
+        """The most that it had."""
+        return round(max(self.memory_mb, default=0.0))
+
     def growth_mb(self) -> float:
         """How much the last quarter has over the second, the first being for warming up; by their means."""
         quarter = len(self.memory_mb) // 4
@@ -42,12 +53,38 @@ class Server:
         second, last = self.memory_mb[quarter : 2 * quarter], self.memory_mb[-quarter:]
         return sum(last) / quarter - sum(second) / quarter
 
+    def course(self) -> list[int]:
+        """The memory at some points, evenly over the time."""
+        n = len(self.memory_mb)
+        return [round(self.memory_mb[i * (n - 1) // (POINTS - 1)]) for i in range(POINTS)] if n else []
 
-def rival_command(folder: Path, port: int) -> list[str]:
-    """A server on faster-whisper, which is installed in an environment of its own when it is first needed."""
+
+@dataclass(frozen=True)
+class Rival:
+    """A server on faster-whisper: the interpreter that has it, and the folder of the model in CTranslate2's form."""
+
+    python: str
+    model: str
+    folder: Path
+    name: str = RIVAL
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """How to start it, with its fastest settings in a file in `folder`."""
+        options = {"compute_type": "int8", "device": "cpu", "cpu_threads": os.cpu_count()}
+        served = {"name": self.model, "path": str(self.folder), "batch_size": RIVAL_BATCH, "model_options": options}
+        settings = folder / "rival.yaml"
+        settings.write_text(json.dumps({"models": [served]}))  # JSON is YAML
+        listen = ["--host", "127.0.0.1", "--port", str(port)]
+        return [self.python, "-m", "faster_whisper_server", "--config", str(settings), *listen]
+
+
+def rival(model: str) -> Rival:
+    """The server on faster-whisper, installed in an environment of its own when it is first needed."""
+    folder = locate(model).path
+    if not (folder / "model.bin").is_file():
+        raise SystemExit(f"{folder} has no model.bin; faster-whisper needs the model in CTranslate2's form")
     python = environment(WORK / "faster-whisper-server", ((RIVAL,),))
-    listen = ["--host", "127.0.0.1", "--port", str(port), "--batch-size", "8"]
-    return [python, "-m", "faster_whisper_server", str(folder), *listen]
+    return Rival(python, model, with_vocabulary(folder))
 
 
 def free_port() -> int:
@@ -58,8 +95,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(command: Sequence[str], port: int, variables: dict[str, str], log: Path) -> Iterator[Server]:
-    """Run a server until it is no longer needed; it is ready when it lists its models."""
+def serving(command: Sequence[str], port: int, variables: Mapping[str, str], log: Path) -> Iterator[Server]:
+    """Run a server until it is no longer needed; it is ready when it describes itself."""
     stop = threading.Event()
     with log.open("wb") as output:
         popen = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **variables})

@@ -92,7 +92,8 @@ class LogMel:
         else:
             firsts = range(0, self.n_frames, BLOCK_FRAMES)
             blocks = (self._energies(first, min(first + BLOCK_FRAMES, self.n_frames)) for first in firsts)
-            self._loudest = torch.stack([block.max() for block in blocks]).max()
+            # As plain numbers: small tensors, made while a block was held, would keep its memory from being used again.
+            self._loudest = torch.tensor([block.max().item() for block in blocks]).max()
 
     def frames(self, first: int, last: int) -> Tensor:
         """(n_mels, last - first) float32."""

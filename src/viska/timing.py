@@ -6,7 +6,7 @@ begins. `find_alignment` does this for the text of one window; `merge_punctuatio
 to.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
@@ -29,13 +29,32 @@ _DIAGONAL, _UP, _LEFT = 0, 1, 2
 
 @dataclass
 class WordTiming:
-    """A word, its tokens, and when it was said: seconds from the start of the window."""
+    """A word, its tokens, and when it was said: seconds from the start of the window.
+
+    `sureness` has a probability for each of its own tokens, marks that were put to it aside, where that was asked for,
+    and `confidence` is what was made of it.
+    """
 
     word: str
     tokens: list[int]
     start: float
     end: float
     probability: float
+    sureness: tuple[float, ...] = ()
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Asides:
+    """What an alignment is asked beyond openai/whisper's.
+
+    `starts` are the numbers of tokens with which a word begins although no space does, as those of segments.
+    `sureness`, given predictions (N, V) and the N tokens in their places, tells how sure the model is of each as the
+    first of a word.
+    """
+
+    starts: tuple[int, ...] = ()
+    sureness: Callable[[Tensor, Sequence[int]], Tensor] | None = None
 
 
 def median_filter(x: Tensor, filter_width: int) -> Tensor:
@@ -119,13 +138,12 @@ def find_alignment(
     *,
     medfilt_width: int = 7,
     qk_scale: float = 1.0,
-    starts: Iterable[int] = (),
+    asides: Asides = Asides(),
 ) -> list[WordTiming]:
     """The words of `text_tokens` (no timestamps) with their times in a window.
 
     `mel` is the window's log-mel (n_mels, 3000) or its audio features (n_audio_ctx, D), which saves encoding it again;
-    `num_frames` how many of its mel frames are sound; `starts` the numbers of tokens with which a word begins although
-    no space does, as those of segments. One pass of the decoder over the known text.
+    `num_frames` how many of its mel frames are sound; One pass of the decoder over the known text.
     """
     if not text_tokens:
         return []
@@ -146,12 +164,18 @@ def find_alignment(
 
     probabilities = logits[0, begin:-2, : tokenizer.eot].softmax(dim=-1)  # (text, eot)
     said = probabilities[torch.arange(len(text_tokens)), list(text_tokens)].cpu().numpy().astype(np.float64)
-    words, word_tokens = _split_words(tokenizer, [*text_tokens, tokenizer.eot], starts)
+    words, word_tokens = _split_words(tokenizer, [*text_tokens, tokenizer.eot], asides.starts)
     bounds = np.cumsum([0, *map(len, word_tokens[:-1])])
-    return [
+    timings = [
         WordTiming(word, own, float(token_times[first]), float(token_times[end]), float(said[first:end].mean()))
         for word, own, (first, end) in zip(words, word_tokens, pairwise(bounds), strict=False)
     ]
+    if asides.sureness is not None:
+        firsts = bounds[:-1].tolist()
+        first_sureness = asides.sureness(probabilities[firsts], [text_tokens[first] for first in firsts]).tolist()
+        for timing, sure, (first, end) in zip(timings, first_sureness, pairwise(bounds), strict=False):
+            timing.sureness = (sure, *said[first + 1 : end].tolist())
+    return timings
 
 
 def _split_words(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from viska.cli.commands import COMMANDS
+from viska.cli.garbage import end_without_search
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import run_transcribe
 from viska.errors import ViskaError
@@ -17,6 +18,7 @@ BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `viska` with these arguments, or those of the process; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    end_without_search()
     logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
     try:
         if arguments and arguments[0] in COMMANDS:

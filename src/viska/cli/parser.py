@@ -87,6 +87,9 @@ def _add_output_flags(group: Any) -> None:
         help="readable subtitles; leaves --max_... and --highlight_words out",
     )
     group.add_argument("--json", action="store_true", help="print JSON lines for scripts instead")
+    group.add_argument(
+        "--resume", action="store_true", help="go on where the same command was broken off; keeps a journal in -o"
+    )
 
 
 def _add_decoding_flags(group: Any) -> None:

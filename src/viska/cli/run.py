@@ -2,53 +2,56 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viska.cli.inputs import expand, output_names
+from viska.cli.garbage import imports_kept
+from viska.cli.inputs import STANDARD_INPUT, expand, output_names
 from viska.cli.memory import memory_as_error
 from viska.cli.show import Show, ShowJson, ShowLines
 from viska.errors import AudioError, ModelError, OptionError, OutOfMemoryError, OutputError, ViskaError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from viska.formats import LineOptions, Preset
     from viska.model import Whisper
+    from viska.recording import Recording
     from viska.result import Transcript
     from viska.transcription import TranscribeOptions, Transcription
 
 ELSEWHERE = {"audio", "audio_track", "channel", "model", "model_dir", "device", "compute_type", "threads"}
-ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline"}
+ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline", "resume"}
 LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
 """Flags that say where from, where to and how fast, and not how to transcribe."""
 
 
 def run_transcribe(flags: argparse.Namespace) -> int:
     """Transcribe each input and write its transcript; the status is that of the first error, else 0."""
-    # Heavy, and not needed for --help or a wrong flag.
-    import torch
+    with imports_kept():
+        # Heavy, and not needed for --help or a wrong flag.
+        import torch
 
-    options, layout = options_of(flags), layout_of(flags)
+        options, layout = options_of(flags), layout_of(flags)
     show = ShowJson() if flags.json else ShowLines() if flags.verbose else Show()
     check_writable(Path(flags.output_dir))
     if flags.threads > 0:
         torch.set_num_threads(flags.threads)
     status, inputs = expand_all(flags.audio, show)
-    model = LazyModel(flags)
+    model, ear = LazyModel(flags), Ear(flags.audio_track, flags.channel)
+    journals: list[Path] = []
     for audio, name in zip(inputs, output_names(inputs), strict=True):
         try:
-            files = Files(name, flags.output_dir, flags.output_format, layout)
+            files = Files(name, flags.output_dir, flags.output_format, layout, resume=flags.resume)
             with memory_as_error(f"the transcription of {audio}"):
-                transcribe_one(audio, model, options, show, files, Ear(flags.audio_track, flags.channel))
+                journals += transcribe_one(audio, model, options, show, files, ear)
         except ViskaError as error:
             show.failed(audio, error)
             status = status or error.exit_code
             if model.failed:
                 break  # it will not come for the next input either
+    for path in journals:  # not before: of several inputs --resume shall repeat none
+        path.unlink(missing_ok=True)
     return status
 
 
@@ -133,6 +136,16 @@ class Files:
     folder: str
     output_format: str
     layout: "LineOptions | Preset | None"
+    resume: bool = False
+
+    def journal(self, channel: int | None) -> Path | None:
+        """Where every window is written down, those of each channel apart; None without --resume."""
+        from viska.transcription.channels import channel_journal
+
+        if not self.resume:
+            return None
+        path = Path(self.folder) / f".{self.name.stem}.viska-journal"
+        return path if channel is None else Path(channel_journal(path, channel))
 
     def write(self, transcript: "Transcript") -> list[Path]:
         """Write the files, and return their paths. Raises OutputError."""
@@ -148,32 +161,44 @@ class Ear:
     track: int | None = None
     channel: int | str | None = None
 
-    def voices(self, audio: str) -> "list[tuple[int | None, NDArray[np.float32]]]":
-        """The samples of an input; of each channel, behind its number, where all are wanted. Raises AudioError."""
-        from viska.audio import load_audio, load_channels
+    def voices(self, audio: str) -> "Iterator[tuple[int | None, Recording]]":
+        """The sound of an input; of each channel, behind its number, where all are wanted. Raises AudioError."""
+        from viska.audio import audio_tracks, load_channels
+        from viska.recording import Recording
 
-        if self.channel == "all":
-            return list(enumerate(load_channels(audio, track=self.track)))
-        return [(None, load_audio(audio, track=self.track, channel=self.channel))]
+        if self.channel != "all":
+            yield None, Recording(audio, track=self.track, channel=self.channel)
+        elif audio == STANDARD_INPUT:  # can be read but once
+            for channel, samples in enumerate(load_channels(audio, track=self.track)):
+                yield channel, Recording(samples)
+        else:
+            yield 0, Recording(audio, track=self.track, channel=0)
+            tracks = audio_tracks(audio)
+            track = next(track for track in tracks if track.default) if self.track is None else tracks[self.track]
+            for channel in range(1, len(track.channels)):
+                yield channel, Recording(audio, track=self.track, channel=channel)
 
 
 def transcribe_one(
     audio: str, model: LazyModel, options: "TranscribeOptions", show: Show, files: Files, ear: Ear
-) -> None:
-    """Transcribe one input, showing what comes, and write its files."""
+) -> list[Path]:
+    """Transcribe one input, showing what comes, and write its files; returns the journals that are done with."""
     from viska.transcription import Transcription, merge_channels
 
-    transcripts = []
-    for channel, samples in ear.voices(audio):
-        job = Transcription(model.get(), samples, options)
+    transcripts, journals = [], []
+    for channel, recording in ear.voices(audio):
+        journal = files.journal(channel)
+        job = Transcription(model.get(), recording, options, journal=journal)
         follow(job, audio, show, channel)
         transcripts.append(job.transcript())
+        journals += [journal] if journal is not None else []
     transcript = merge_channels(transcripts) if ear.channel == "all" else transcripts[0]
     try:
         show.done(audio, transcript, files.write(transcript))
     except OutputError:
         show.unwritten(audio, transcript)
         raise
+    return journals
 
 
 def follow(job: "Transcription", audio: str, show: Show, channel: int | None = None) -> None:

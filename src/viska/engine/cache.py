@@ -24,38 +24,48 @@ class CrossMemory:
 
 
 class SelfCache:
-    """Keys and values of the tokens so far: (L, R, H, T, d) each, where T grows as it is needed."""
+    """Keys and values of the tokens so far: `pairs` is (2, L, R, H, T, d), where T grows as it is needed."""
 
     def __init__(self, n_layer: int, n_rows: int, n_head: int, width: int, *, like: Tensor) -> None:
-        empty = like.new_zeros(n_layer, n_rows, n_head, 0, width)
-        self.keys, self.values = empty, empty
+        self.pairs = like.new_zeros(2, n_layer, n_rows, n_head, 0, width)
+
+    @property
+    def keys(self) -> Tensor:
+        """(L, R, H, T, d)."""
+        return self.pairs[0]
+
+    @property
+    def values(self) -> Tensor:
+        """(L, R, H, T, d)."""
+        return self.pairs[1]
 
     def reserve(self, length: int) -> None:
         """Make room for so many positions, or more; what is not yet written is zero."""
-        held = self.keys.shape[3]
+        held = self.pairs.shape[4]
         if length > held:
-            more = max(length, 2 * held) - held
-            self.keys, self.values = (F.pad(cache, (0, 0, 0, more)) for cache in (self.keys, self.values))
+            self.pairs = F.pad(self.pairs, (0, 0, 0, max(length, 2 * held) - held))
 
     def fill(self, first: int, n_rows: int, keys: Tensor, values: Tensor) -> None:
         """Let rows start from one row's prompt, (L, H, T, d)."""
         length = keys.shape[2]
         self.reserve(length)
-        self.keys[:, first : first + n_rows, :, :length] = keys[:, None]
-        self.values[:, first : first + n_rows, :, :length] = values[:, None]
+        self.pairs[:, :, first : first + n_rows, :, :length] = torch.stack([keys, values])[:, :, None]
+
+    def write(self, layer: int, rows: Tensor, positions: Tensor, pairs: Tensor) -> None:
+        """Let rows (R,) have seen one more token of theirs, (R, 2, H, d), at their positions (R,)."""
+        self.pairs[:, layer][:, rows, :, positions] = pairs
 
     def reorder(self, first: int, sources: Sequence[int], begin: int, end: int) -> None:
         """Let row `first + i` go on from what row `first + sources[i]` has seen at positions `begin` to `end`."""
         moved = [i for i, source in enumerate(sources) if i != source]
         if moved and begin < end:
             targets, origins = [first + i for i in moved], [first + sources[i] for i in moved]
-            for cache in (self.keys, self.values):
-                cache[:, targets, :, begin:end] = cache[:, origins, :, begin:end]
+            self.pairs[:, :, targets, :, begin:end] = self.pairs[:, :, origins, :, begin:end]
 
     def move(self, source: int, target: int, n_rows: int, end: int) -> None:
         """Let rows, up to position `end`, go over to other places."""
-        for cache in (self.keys, self.values):
-            cache[:, target : target + n_rows, :, :end] = cache[:, source : source + n_rows, :, :end]
+        moved = self.pairs[:, :, source : source + n_rows, :, :end]
+        self.pairs[:, :, target : target + n_rows, :, :end] = moved
 
 
 def past_mask(positions: Sequence[int], n_shown: int, *, like: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ V vocabulary.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -68,12 +69,15 @@ class Decoder:
         self.n_head = blocks[0].attn.n_head
         self.attention_dtype = plan.attention
         self.dtype = dtype_of(plan.decoder)
-        self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
         self.norm = Norm.of(module.ln)
         self.embedding = module.token_embedding.weight.detach()
         self.positions = module.positional_embedding.detach()
-        self.vocabulary = projection(self.embedding, None, plan.decoder)
-        self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
+        with ThreadPoolExecutor(1) as aside:
+            # Half of all weights, and one core packs them.
+            vocabulary = aside.submit(projection, self.embedding, None, plan.decoder)
+            self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
+            self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
+        self.vocabulary = vocabulary.result()
 
     @property
     def n_ctx(self) -> int:
@@ -130,10 +134,10 @@ class Decoder:
         cache.reserve(n_shown)
         mask = past_mask(positions, n_shown, like=cache.keys)
         for layer, block in enumerate(self.blocks):
-            q, k, v = block.qkv(block.attn_norm(x)).view(n_rows, 3, self.n_head, -1).unbind(1)  # (R, H, d) each
-            keys, values = cache.keys[layer, :n_rows], cache.values[layer, :n_rows]  # (R, H, T, d)
-            keys[rows, :, where], values[rows, :, where] = k, v
-            a = attend(q[:, :, None], keys[:, :, :n_shown], values[:, :, :n_shown], mask)  # (R, H, 1, d)
+            qkv = block.qkv(block.attn_norm(x)).view(n_rows, 3, self.n_head, -1)  # (R, 3, H, d)
+            cache.write(layer, rows, where, qkv[:, 1:])
+            keys, values = cache.pairs[:, layer, :n_rows, :, :n_shown]  # (R, H, T, d) each
+            a = attend(qkv[:, 0, :, None], keys, values, mask)  # (R, H, 1, d)
             x = x + block.out(a.flatten(start_dim=1))
             x = x + block.cross_out(self._hear_all(block.cross_query(block.cross_norm(x)), layer, memories))
             x = x + block.down(F.gelu(block.up(block.mlp_norm(x))))
@@ -142,11 +146,13 @@ class Decoder:
     def _hear_all(self, q: Tensor, layer: int, memories: Sequence[CrossMemory]) -> Tensor:
         """Queries (R, D) over the memories of their windows -> (R, D); the rows of a window read its memory once."""
         heads = q.view(len(memories), -1, self.n_head, q.shape[-1] // self.n_head).transpose(1, 2)  # (W, H, G, d)
+        own = slice(layer, layer + 1)
         heard = [
-            attend(own[None], memory.keys[layer][None], memory.values[layer][None])
-            for own, memory in zip(heads, memories, strict=True)
+            attend(queries, memory.keys[own], memory.values[own])
+            for queries, memory in zip(torch.split(heads, 1), memories, strict=True)
         ]  # (1, H, G, d) each
-        return torch.cat(heard).transpose(1, 2).reshape(len(q), -1)
+        joined = torch.cat(heard) if len(heard) > 1 else heard[0]
+        return joined.transpose(1, 2).reshape(len(q), -1)
 
     def _embed(self, tokens: Tensor, where: Tensor | slice) -> Tensor:
         return (self.embedding[tokens] + self.positions[where]).float()

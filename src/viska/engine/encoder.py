@@ -79,18 +79,20 @@ class Encoder:
         x = self._convolve(mel[None])[0].T  # (S, D)
         # Sums along contiguous memory from here on, and in place: a new tensor a sum costs as much as the sum.
         x = torch.add(x, self.positions[: len(x)], out=torch.empty_like(self.positions[: len(x)]))
+        heads = x.new_empty(3, self.n_head, len(x), x.shape[1] // self.n_head, dtype=self.dtype)
         for block in self.blocks:
-            x += block.out(self._attend(block.qkv(block.attn_norm(x))))
-            x += block.down(F.gelu(block.up(block.mlp_norm(x))))
+            x += block.out(self._attend(block.qkv(block.attn_norm(x)), heads))
+            x += block.down(torch.ops.aten.gelu_(block.up(block.mlp_norm(x))))
         return self.norm(x)
 
     def _convolve(self, mel: Tensor) -> Tensor:
         x = F.gelu(self.conv1(mel.to(self.conv1.weight.dtype)))  # (1, D, F)
         return F.gelu(self.conv2(x))  # (1, D, F / 2)
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """(S, 3 D) -> (S, D)."""
-        q, k, v = qkv.to(self.dtype).view(len(qkv), 3, self.n_head, -1).permute(1, 2, 0, 3)[:, None]  # (1, H, S, D / H)
+    def _attend(self, qkv: Tensor, heads: Tensor) -> Tensor:
+        """(S, 3 D) -> (S, D), through `heads` (3, H, S, D / H), where those of one head lie side by side."""
+        heads.copy_(qkv.view(len(qkv), 3, self.n_head, -1).permute(1, 2, 0, 3))
+        q, k, v = heads[:, None]  # (1, H, S, D / H) each
         return F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(start_dim=1)
 
 

@@ -36,7 +36,7 @@ class OneDnnInt8Projection:
         self.packed = torch.ops.onednn.qlinear_prepack(weight, None)
         self.scale = scale
         self.zero_points = torch.zeros(len(scale), dtype=torch.int32)
-        self.bias = torch.zeros(len(scale)) if bias is None else bias.detach().float()
+        self.bias = None if bias is None else bias.detach().float()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -58,7 +58,7 @@ class OneDnnInt8Projection:
             [],
             "",
         )
-        return torch.addcmul(self.bias, y, peaks).view(*x.shape[:-1], -1)
+        return _scaled(y, peaks, self.bias).view(*x.shape[:-1], -1)
 
 
 class FbgemmInt8Projection:
@@ -70,7 +70,7 @@ class FbgemmInt8Projection:
             warnings.simplefilter("ignore")  # the Python package around quantized tensors is retired, the kernels stay
             quantized = torch._make_per_channel_quantized_tensor(weight, scale.double(), zero_points, 0)
             self.packed = torch.ops.quantized.linear_prepack(quantized, None)
-        self.bias = torch.zeros(len(scale)) if bias is None else bias.detach().float()
+        self.bias = None if bias is None else bias.detach().float()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -79,7 +79,12 @@ class FbgemmInt8Projection:
         y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows / peaks, 1 / STEPS, STEPS + 1, self.packed
         )
-        return torch.addcmul(self.bias, y, peaks).view(*x.shape[:-1], -1)
+        return _scaled(y, peaks, self.bias).view(*x.shape[:-1], -1)
+
+
+def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
+    """Products (rows, out) of rows that were divided by their peaks (rows, 1), as they are, with the bias."""
+    return y.mul_(peaks) if bias is None else torch.addcmul(bias, y, peaks)
 
 
 def projection(weight: Tensor, bias: Tensor | None, number_format: str, *, many_rows: bool = False) -> Projection:

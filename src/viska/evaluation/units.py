@@ -16,6 +16,8 @@ Unit = Literal["word", "character"]
 WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 """Languages that are scored by characters."""
 
+APOSTROPHES = str.maketrans(dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"))
+
 
 def unit_of(language: str | None) -> Unit:
     """What is counted in a language."""
@@ -23,9 +25,12 @@ def unit_of(language: str | None) -> Unit:
 
 
 def units(text: str, language: str | None) -> list[str]:
-    """The normalised units of a text in a language; None and "mul" are normalised as any language but English."""
+    """The normalised units of a text in a language; None and "mul" are normalised as any language but English.
+
+    An apostrophe is one however it is set: Whisper's normalisation takes a curly one for a space.
+    """
     normalise = _normaliser("en" if language == "en" else unit_of(language))
-    return normalise(text).split()
+    return normalise(text.translate(APOSTROPHES)).split()
 
 
 @cache

@@ -50,6 +50,12 @@ def too_many(message: str, retry_after: int, code: str = "queue_full") -> ApiErr
     return ApiError(429, message, code=code, kind="rate_limit_error", headers=headers)
 
 
+def model_busy(name: str) -> ApiError:
+    """A model that finds no room in memory for now."""
+    message = f"other models are in use, and leave no room in memory for {name}; try again later"
+    return ApiError(503, message, code="model_busy", kind="server_error", headers={"retry-after": "30"})
+
+
 def api_error(error: BaseException) -> ApiError:
     """What to answer for an error of any kind; messages of unexpected ones are for the log alone."""
     if isinstance(error, ApiError):

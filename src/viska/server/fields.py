@@ -8,7 +8,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 from viska.errors import OptionError
@@ -29,6 +28,9 @@ LISTS = {
 }
 MAX_SPEAKERS = 4
 MAX_BEAMS = 16
+MAX_BATCH = 8
+MAX_CHARACTERS = 10_000
+"""Of a prompt, and of all keywords together: more has no effect, and may take very long to make tokens of."""
 WITHOUT_EFFECT = {"chunking_strategy", "known_speaker_names", "known_speaker_references"}
 
 
@@ -154,7 +156,7 @@ class Values:
             number = int(value) if whole else float(value)
         except ValueError:
             number = float("nan")
-        if not (isfinite(number) and least <= number <= most):
+        if not least <= number <= most:  # which is not true of nan either
             kind = "whole numbers" if whole else "numbers"
             raise invalid(name, f"{name} is {value[:100]!r}; accepted are {kind} from {least:g} to {most:g}")
         return number
@@ -200,12 +202,14 @@ def _options(values: Values, task: str, *, words: bool, logprobs: bool) -> dict[
     """The options of `viska.transcribe` that are asked for."""
     options: dict[str, Any] = {"task": task}
     if prompt := values.one("prompt"):
+        _check_characters("prompt", [prompt])
         options["initial_prompt"] = prompt
     if temperature := values.number("temperature", 0, 1):
         options["temperature"] = (temperature,)
     if task == "transcribe":
         options |= _language_options(values)
     if bias := [*values.many("keywords"), *values.many("hotwords")]:
+        _check_characters("keywords", bias)
         options["bias"] = bias
     if words:
         options["word_timestamps"] = True
@@ -219,6 +223,11 @@ def _options(values: Values, task: str, *, words: bool, logprobs: bool) -> dict[
     except OptionError as error:
         raise ApiError(400, str(error), code="invalid_value", param=_mentioned(str(error), options)) from None
     return options
+
+
+def _check_characters(name: str, texts: Iterable[str]) -> None:
+    if (found := sum(map(len, texts))) > MAX_CHARACTERS:
+        raise invalid(name, f"{name} has {found} characters; accepted are {MAX_CHARACTERS}")
 
 
 def _mentioned(message: str, options: Mapping[str, Any]) -> str | None:
@@ -239,7 +248,7 @@ def _language_options(values: Values) -> dict[str, Any]:
 
 def _known_language(param: str, name: str) -> None:
     try:
-        language_code(name)
+        language_code(name[:100])
     except OptionError as error:
         raise invalid(param, str(error), "unsupported_value") from None
 
@@ -262,6 +271,7 @@ class Extension:
 EXTENSIONS = {
     "beam_size": Extension("integer", 1, MAX_BEAMS),
     "best_of": Extension("integer", 1, MAX_BEAMS),
+    "batch_size": Extension("integer", 1, MAX_BATCH),
     "patience": Extension("number", 1, 4),
     "length_penalty": Extension("number", 0, 1),
     "seed": Extension("integer", 0, 2**63 - 1),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from viska.languages import LANGUAGES
-from viska.server.fields import EXTENSIONS, FORMATS, GRANULARITIES, Extension
+from viska.server.fields import EXTENSIONS, FORMATS, GRANULARITIES, MAX_CHARACTERS, Extension
 from viska.version import __version__
 
 Schema = dict[str, Any]
@@ -78,7 +78,11 @@ _FILE: Schema = {
     "description": "A recording: FLAC, MP3, MP4, M4A, Ogg, WAV, WebM and others; told by its content.",
 }
 _COMMON: dict[str, Schema] = {
-    "prompt": {**_TEXT, "description": "Text to stand before the recording: names, spellings, style."},
+    "prompt": {
+        **_TEXT,
+        "maxLength": MAX_CHARACTERS,
+        "description": "Text to stand before the recording: names, spellings, style.",
+    },
     "temperature": {"type": "number", "minimum": 0, "maximum": 1, "description": "0 goes up by itself where needed."},
     "stream": {"type": "boolean", "description": "Whether to send text as it comes, as text/event-stream."},
     **{name: _extension(name, extension) for name, extension in EXTENSIONS.items()},
@@ -109,7 +113,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
         415: "No multipart/form-data",
         429: "The server is full; see retry-after",
         500: "The server failed",
-        503: "The model cannot be loaded, or it took too long",
+        503: "The model cannot be had, or it took too long",
     }
     content = {"application/json": {"schema": _ref("Error")}}
     return {str(status): {"description": texts[status], "content": content} for status in statuses}

@@ -7,9 +7,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from viska.audio import AudioSource
 from viska.decoding import tokenizer_for
@@ -17,10 +17,14 @@ from viska.model import Whisper
 from viska.result import Segment, Transcript
 from viska.server.models import ModelStore
 from viska.transcription import Transcription, transcribe_options
-from viska.transcription.backend import backend_for
+from viska.transcription.backend import Backend, backend_for
 from viska.transcription.conductor import Conductor, Performance
 
 logger = logging.getLogger(__name__)
+
+IDLE_CHECK_S = 1.0
+LONG_S = 300.0
+"""Recordings from here on are read beside the others."""
 
 OnSegment = Callable[[Segment], None]
 TokenBytes = Callable[[int], bytes]
@@ -48,11 +52,17 @@ class Job:
         self.on_segment = on_segment or (lambda _: None)
         self.on_progress = on_progress or (lambda: None)
         self.future: Future[Transcript] = Future()
+        self.promised_s = 0.0  # how long the recording seems to be, before it is read
         self.duration_s = 0.0
         self.position_s = 0.0
         self.token_bytes: TokenBytes = lambda _: b""
         self._stop = threading.Event()
         self._on_cancel: Callable[[], None] = lambda: None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is for those who see to long recordings."""
+        return self.promised_s > LONG_S
 
     @property
     def done(self) -> bool:
@@ -120,20 +130,73 @@ class Conductors:
                 conductor.close()
 
 
+class Readers:
+    """Where recordings are read and their language is told: one at a time, and beside it one of the long ones.
+
+    Reading takes memory and both processors, hence not all at once; but an hour of sound shall not keep a few seconds
+    of it waiting.
+    """
+
+    def __init__(self) -> None:
+        self._short, self._long = (ThreadPoolExecutor(1, f"reader-{kind}") for kind in ("short", "long"))
+
+    def read(self, job: Job, model: Whisper, backend: Backend) -> Transcription:
+        """The recording of a job, ready to be decoded. Raises AudioError and CancelledError."""
+        reader = self._long if job.is_long else self._short
+        return reader.submit(self._read, job, model, backend).result()
+
+    def close(self) -> None:
+        """End the threads, once they have nothing to do."""
+        self._short.shutdown()
+        self._long.shutdown()
+
+    @staticmethod
+    def _read(job: Job, model: Whisper, backend: Backend) -> Transcription:
+        audio = Abandonable(job) if hasattr(job.audio, "read") else job.audio
+        try:
+            transcription = Transcription(model, audio, transcribe_options(job.options), backend=backend)
+        finally:
+            if job.cancelled:
+                raise CancelledError
+        return transcription
+
+
+class Abandonable:
+    """The file of a job, which ends as soon as nobody waits for it any more."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._file = job, job.audio
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes of it."""
+        found: bytes = b"" if self._job.cancelled else self._file.read(size)  # type: ignore[union-attr]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+Waiting: TypeAlias = "queue.SimpleQueue[Job | None]"
+
+
 class ThreadRecogniser:
     """Worker threads, each with one recording at a time, first come first served; the windows of all share batches.
 
-    One recording at a time is read and its language told; from then on its windows are the conductor's.
+    Beside `n_workers` half as many see to the long recordings, which cannot take all the places for an hour then.
     """
 
     def __init__(self, models: ModelStore, n_workers: int = 2) -> None:
         self.models = models
         self.conductors = Conductors()
-        self._reading = threading.Lock()
-        self._waiting: queue.Queue[Job | None] = queue.Queue()
+        self.readers = Readers()
+        self._short, self._long = queue.SimpleQueue[Job | None](), queue.SimpleQueue[Job | None]()
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._work, name=f"recogniser-{i}") for i in range(n_workers)]
+        served = [self._short] * n_workers + [self._long] * max(1, n_workers // 2)
+        self._threads = [
+            threading.Thread(target=self._work, args=(waiting,), name=f"recogniser-{i}")
+            for i, waiting in enumerate(served)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -142,7 +205,7 @@ class ThreadRecogniser:
         with self._lock:
             self._jobs.add(job)
         job.future.add_done_callback(lambda _: self._forget(job))
-        self._waiting.put(job)
+        (self._long if job.is_long else self._short).put(job)
 
     def close(self) -> None:
         """Cancel what is left, and wait until nothing runs."""
@@ -151,18 +214,20 @@ class ThreadRecogniser:
         for job in left:
             job.cancel()
         for _ in self._threads:
-            self._waiting.put(None)
+            self._short.put(None)
+            self._long.put(None)
         for thread in self._threads:
             thread.join()
+        self.readers.close()
 
     def _forget(self, job: Job) -> None:
         with self._lock:
             self._jobs.discard(job)
 
-    def _work(self) -> None:
+    def _work(self, waiting: Waiting) -> None:
         while True:
             try:
-                job = self._waiting.get(timeout=IDLE_CHECK_S)
+                job = waiting.get(timeout=IDLE_CHECK_S)
             except queue.Empty:
                 self.models.unload_idle()
                 continue
@@ -173,24 +238,18 @@ class ThreadRecogniser:
 
     def _run(self, job: Job) -> None:
         try:
-            with self.models.use(job.model) as model, self.conductors.use(model) as conductor:
-                transcript = run_job(job, model, conductor, self._reading)
+            used = self.models.use(job.model, given_up=lambda: job.cancelled)
+            with used as model, self.conductors.use(model) as conductor:
+                transcript = run_job(job, model, conductor, self.readers)
         except BaseException as error:  # whatever it is, the one who waits must learn of it, and the thread goes on
             job.future.set_exception(error)
         else:
             job.future.set_result(transcript)
 
 
-IDLE_CHECK_S = 1.0
-
-
-def run_job(job: Job, model: Whisper, conductor: Conductor, reading: threading.Lock) -> Transcript:
+def run_job(job: Job, model: Whisper, conductor: Conductor, readers: Readers) -> Transcript:
     """Transcribe one recording; what was decided so far where it is cancelled."""
-    with reading:
-        if job.cancelled:
-            raise CancelledError
-        options = transcribe_options(job.options)
-        transcription = Transcription(model, job.audio, options, backend=conductor.backend)
+    transcription = readers.read(job, model, conductor.backend)
     job.when_cancelled(transcription.cancel)
     job.duration_s = transcription.duration_s
     job.token_bytes = token_bytes_of(model)

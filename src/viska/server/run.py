@@ -8,11 +8,13 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from viska.model import Whisper
 from viska.server.app import create_app
 from viska.server.models import ModelStore
 from viska.server.observe import JsonLines, TextLines
 from viska.server.recogniser import ThreadRecogniser
 from viska.server.settings import Settings
+from viska.transcription.backend import backend_for
 from viska.weights import load_model
 
 logger = logging.getLogger("viska.server")
@@ -21,9 +23,15 @@ logger = logging.getLogger("viska.server")
 def serve(settings: Settings) -> None:
     """Serve until the process is told to stop. Raises ViskaError where the server cannot start."""
     set_up_logs(settings)
+
+    def load(name: str) -> Whisper:
+        model = load_model(name, settings.device, settings.model_dir, compute_type=settings.compute_type)
+        backend_for(model, reference=False)  # the engine is made now, and not for the first request
+        return model
+
     models = ModelStore(
         settings.model,
-        lambda name: load_model(name, settings.device, settings.model_dir, compute_type=settings.compute_type),
+        load,
         aliases=settings.aliases(),
         budget_mb=settings.memory_budget,
         unload_after_s=settings.unload_after,

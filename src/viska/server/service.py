@@ -49,9 +49,10 @@ class Service:
             held.callback(form.close)
             wanted, model = self._understood(form, task, request)
             file = check_file(form, self.settings)
-            await run_in_threadpool(check_duration, file, self.settings.max_duration)
+            promised_s = await run_in_threadpool(check_duration, file, self.settings.max_duration)
             follower = Follower(request, self)
             job = Job(file, model, wanted.options, follower.segment, follower.progress)
+            job.promised_s = promised_s
             # From here on the job holds the file and the place, wherever the request goes.
             release = held.pop_all().close
             job.future.add_done_callback(lambda _: release())
@@ -179,7 +180,8 @@ class Follower:
                 raise ClientDisconnect if gone.done() else self._too_long()
         finally:
             gone.cancel()
-            waiting.cancel()
+            if not waiting.cancel() and not waiting.cancelled():
+                waiting.exception()  # `finished` tells it
 
     async def _frames(self, writer: EventWriter) -> AsyncIterator[bytes]:
         """The lines of the answer; an error ends them."""
@@ -233,8 +235,8 @@ class Follower:
 
 
 def finished(job: Job) -> Transcript:
-    """The transcript of a job that is done. Raises what went wrong."""
-    if job.future.cancelled():
+    """The transcript of a job that is done. Raises what went wrong; half of a transcript is none."""
+    if job.cancelled:
         raise server_error(503, "the server is stopping", "shutting_down")
     return job.future.result()
 

@@ -144,21 +144,24 @@ def check_file(form: Form, settings: Settings) -> BinaryIO:
     return form.file
 
 
-def check_duration(file: BinaryIO, limit_s: float) -> None:
-    """Refuse what is no recording, or a longer one than `limit_s`. Raises AudioError and ApiError.
+def check_duration(file: BinaryIO, limit_s: float) -> float:
+    """The seconds of a recording, at least. Raises AudioError where it is none, ApiError where beyond `limit_s`.
 
     Packets are counted and not decoded: a small file may hold days of silence, and may promise seconds.
     """
     tracks = audio_tracks(file)
     promised = max(track.duration_s for track in tracks)
     file.seek(0)
-    if limit_s and max(promised, _seconds_of_packets(file, limit_s)) > limit_s:
+    if limit_s:
+        promised = max(promised, _seconds_of_packets(file, limit_s))
+    if limit_s and promised > limit_s:
         raise invalid(
             "file",
             f"the recording is longer than {limit_s:g} s, the limit of this server; send it in parts",
             "audio_too_long",
         )
     file.seek(0)
+    return promised
 
 
 def _seconds_of_packets(file: BinaryIO, limit_s: float) -> float:

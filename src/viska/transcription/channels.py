@@ -1,5 +1,6 @@
 """Each channel of a recording transcribed apart, as where every speaker has a microphone, and merged in time order."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,15 @@ def transcribe_channels(
     audio_track: int | None = None,
     verbose: bool | None = None,
     on_segment: Callable[[Segment], None] | None = None,
+    journal: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Transcript:
     """Transcribe each channel by itself; every segment of the merged transcript tells its `channel`, from 0.
 
     `audio` is what `transcribe` takes, an array being (channels, samples); the options are those of `transcribe`. One
-    channel comes after the other, so that `on_segment` is called in time order only within each. Raises what
-    `transcribe` does, and AudioError for an audio track that is not there.
+    channel comes after the other, so that `on_segment` is called in time order only within each, and has a `journal` of
+    its own, by its number behind that name. Raises what `transcribe` does, and AudioError for an audio track that is
+    not there.
 
     >>> [(segment.channel, segment.text) for segment in transcribe_channels(model, "call.wav").segments]
     [(0, ' Hello, how can I help?'), (1, ' I would like to know when you close.')]
@@ -43,8 +46,14 @@ def transcribe_channels(
                 on_segment(segment)
 
         bar = False if verbose is False else None
-        transcripts.append(transcribe(model, samples, verbose=bar, on_segment=told, **options))
+        own_journal = None if journal is None else channel_journal(journal, number)
+        transcripts.append(transcribe(model, samples, verbose=bar, on_segment=told, journal=own_journal, **options))
     return merge_channels(transcripts)
+
+
+def channel_journal(journal: str | os.PathLike[str], number: int) -> str:
+    """The path of the journal of one channel."""
+    return f"{os.fspath(journal)}.{number}"
 
 
 def channel_line(segment: Segment) -> str:

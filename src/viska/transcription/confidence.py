@@ -1,36 +1,42 @@
 """How probable it is that a word was said: of ten words with a confidence of 0.8, eight are right.
 
-A logistic regression over what is known of a word and of its window, fitted on half of a corpus of recordings and
-measured on the other half (`python -m benchmarks.confidence`, docs/guard.md). Platt (1999); Guo et al. (2017).
+A logistic regression over what is known of a word and of the words around it, fitted on half of a corpus of recordings
+and measured on the other half (`python -m benchmarks.confidence`, docs/guard.md). Platt (1999); Guo et al. (2017).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import exp, log
 from typing import TypeAlias
 
-from viska.result import Segment, Word
+from viska.result import Segment
+from viska.timing import WordTiming
 from viska.transcription.speech import SpeechTrack
 
 Features: TypeAlias = tuple[float, ...]
 
-AROUND_S = 0.1
-"""Of a word: its times are not sharper."""
 LEAST_PROBABILITY = 0.001
+NEAR = 4
+"""Words on either side of one that say how well it could be heard there."""
 
-WORD = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+WORD: Features = (0.105, 0.471, 0.0645, -0.514, 0.096, 0.0726, -1.29, -0.646, -0.465, 0.283, 0.17)
 """What is added to, and the weights of `word_features`."""
-SEGMENT = (0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+SEGMENT: Features = (2.24, 1.98, 5.22)
 """What is added to, and the weights of `segment_features`."""
 
 
+def rate_words(timings: Sequence[WordTiming]) -> None:
+    """Give the words of a window their confidence. What was put to other words has none."""
+    words = [timing for timing in timings if timing.word and timing.sureness]
+    for number, timing in enumerate(words):
+        timing.confidence = confidence(word_features(words, number), WORD)
+
+
 def with_confidence(segment: Segment, speech: SpeechTrack) -> Segment:
-    """The segment and its words, each with a confidence; that of a segment with words is their mean."""
-    if segment.words:
-        words = tuple(
-            replace(word, confidence=confidence(word_features(word, segment, speech), WORD)) for word in segment.words
-        )
-        mean = sum(word.confidence or 0.0 for word in words) / len(words)
-        return replace(segment, words=words, confidence=round(mean, 4))
+    """The segment with a confidence: the mean of its words', where these have one."""
+    rated = [word.confidence for word in segment.words or () if word.confidence is not None]
+    if rated:
+        return replace(segment, confidence=round(sum(rated) / len(rated), 4))
     return replace(segment, confidence=confidence(segment_features(segment, speech), SEGMENT))
 
 
@@ -40,28 +46,33 @@ def confidence(features: Features, weights: Features) -> float:
     return round(1 / (1 + exp(-max(-20.0, min(score, 20.0)))), 4)
 
 
-def word_features(word: Word, segment: Segment, speech: SpeechTrack) -> Features:
-    """What is known of a word: its probability as log-odds, its length, its speech, and its window."""
+def word_features(words: Sequence[WordTiming], number: int) -> Features:
+    """What is known of one of these words.
+
+    How sure the model is of its tokens (log-odds: mean, and least), its tokens and characters, whether it is a name, a
+    number, joined of parts or followed by a mark, and how sure the model is of the words around it (mean, and least).
+    """
+    timing = words[number]
+    text = timing.word.strip()
+    near = [_sure(word) for word in words[max(number - NEAR, 0) : number + NEAR + 1]]
+    beside = [_sure(word) for word in words[max(number - 1, 0) : number + 2]]
     return (
-        log_odds(word.probability),
-        _oddness(word.end - word.start, word.word),
-        speech.share(word.start - AROUND_S, word.end + AROUND_S),
-        *_window_features(segment),
+        _sure(timing),
+        log_odds(min(timing.sureness)),
+        float(len(timing.sureness)),
+        float(len(text)),
+        float(text[:1].isupper()),
+        float(any(letter.isdigit() for letter in text)),
+        float(any(mark in text for mark in "-'")),
+        float(not text[-1:].isalnum()),
+        sum(near) / len(near),
+        min(beside),
     )
 
 
 def segment_features(segment: Segment, speech: SpeechTrack) -> Features:
-    """What is known of a segment: its speech and its window."""
-    return (speech.share(segment.start, segment.end), *_window_features(segment))
-
-
-def _window_features(segment: Segment) -> Features:
-    return (
-        segment.avg_logprob,
-        segment.no_speech_prob,
-        min(segment.compression_ratio, 3.0),
-        segment.temperature,
-    )
+    """What is known of a segment without words: how much of it is speech, and how probable its window's text is."""
+    return (speech.share(segment.start, segment.end), segment.avg_logprob)
 
 
 def log_odds(probability: float) -> float:
@@ -70,7 +81,5 @@ def log_odds(probability: float) -> float:
     return log(probability / (1 - probability))
 
 
-def _oddness(duration_s: float, text: str) -> float:
-    """How far a word is from the length that its letters let expect, as the absolute logarithm of the ratio."""
-    letters = len(text.strip())
-    return abs(log((max(duration_s, 0.0) + 0.05) / (0.1 + 0.06 * letters)))
+def _sure(timing: WordTiming) -> float:
+    return log_odds(sum(timing.sureness) / len(timing.sureness))

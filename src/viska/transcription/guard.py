@@ -114,7 +114,7 @@ def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
 
 
 def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:
-    """Whether a text stands in the prompt, nearly as it is. Text that was truly said twice comes without a prompt too."""
+    """Whether a text stands in the prompt, nearly as it is. Text that was truly said twice comes without one too."""
     said, before = _letters(text), _letters(prompt)
     if len(said.encode()) < least_bytes or not before:
         return False

@@ -1,249 +1,254 @@
 """What a long job has decided so far, on the disk: after a kill it goes on from there.
 
-    identity = identity_of(samples, model, options)
-    before = read_journal(path, identity)                   # None: begin at the beginning
-    with JournalWriter(path, identity) as journal:
-        journal.append(checkpoint)                          # after each window; on the disk when it returns
+    journal = Journal(path, identity_of(recording, model, options, stretches))
+    journal.checkpoints                             # by the number of the stretch: empty where the job is new
+    journal.append(number, checkpoint)              # after each window; on the disk when it returns
 
-JSON lines. The first is the identity of the job: a journal serves no other recording, model, options or version. Each
-of the others is what a window has changed of the checkpoint before it. A line that was being written when the process
-died is not whole, and is cut off before the next one is written: its window is decoded again.
+The first line is the identity of the job: a journal serves no other recording, model, options or version. Each of the
+others is what a window has changed of a stretch. Every line begins with a checksum of all up to its end, so that a line
+that was being written when the process died, and whatever else does not belong there, is told: what is behind the last
+sound line is overwritten, and its windows are decoded again.
 """
 
 import hashlib
 import json
 import logging
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from viska.errors import OptionError, OutputError
-from viska.result import Segment
+from viska.formats import write_text
+from viska.recording import Recording
+from viska.result import GuardEvent, Segment, TokenAlternative, Word
 from viska.version import __version__
 
 if TYPE_CHECKING:
     from viska.model import Whisper
     from viska.transcription.options import TranscribeOptions
+    from viska.transcription.stretch import Stretch
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+NAME = "viska_journal"
 _FEW = 1 << 20  # values to hash at once: a copy of the whole model would be too much
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a result depends on: SHA-256 of the samples, of the model's weights and of the options, and our version."""
-
-    audio: str
-    model: str
-    options: str
-    version: str = __version__
-
-    def differences(self, other: "Identity") -> list[str]:
-        """The names of the fields that differ."""
-        return [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
-
-
-@dataclass(frozen=True)
 class Checkpoint:
-    """Where a transcription stands between two windows, and all that the next ones depend on.
+    """Where a stretch stands between two windows, and all that the next ones depend on.
 
-    `seek` is the mel frame (10 ms) at which the next window begins, in the clip of the number `clip`. `history` are the
-    tokens that may stand before the next window, and `initial_in_reach` tells whether those of the initial prompt are
-    still among them. `last_speech_s` is the end of the last word, `language` the code of the language that is being
-    transcribed, `language_probs` what was heard at the beginning. `segments` are all that were decided so far.
+    `seek` is the frame at which the next window begins, `clips_left` how many clips are not yet done with. `history`
+    are the tokens that may stand before the next window, `initial_in_reach` tells whether those of the initial prompt
+    are among them. `spoke` tells whether anything was said, `language` in which language last, `last_speech_s` up to
+    where. `segments` and `events` are all so far; `finished` says that no others come.
     """
 
-    seek: int = 0
-    clip: int = 0
-    history: tuple[int, ...] = ()
-    initial_in_reach: bool = True
-    last_speech_s: float = 0.0
-    language: str | None = None
-    language_probs: dict[str, float] | None = None
-    segments: tuple[Segment, ...] = ()
+    seek: int
+    clips_left: int
+    history: tuple[int, ...]
+    initial_in_reach: bool
+    spoke: bool
+    language: str
+    last_speech_s: float
+    segments: tuple[Segment, ...]
+    events: tuple[GuardEvent, ...]
+    finished: bool = False
 
 
-_SEQUENCES = ("history", "segments")  # these grow at their end, so that a line has only what is new
+_GROWING = ("history", "segments", "events")  # at their ends: a line has only what is new
 
 
-def identity_of(samples: NDArray[np.float32], model: "Whisper", options: "TranscribeOptions") -> Identity:
-    """The identity of the transcription of these samples with this model and these options."""
-    weights = hashlib.sha256(repr(model.dims).encode())
-    for name, value in sorted(model.state_dict().items()):
-        weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        for piece in value.detach().reshape(-1).split(_FEW):
-            weights.update(piece.cpu().contiguous().view(torch.uint8).numpy().data)
-    return Identity(
-        audio=hashlib.sha256(np.ascontiguousarray(samples).data).hexdigest(),
-        model=weights.hexdigest(),
-        options=hashlib.sha256(repr(options).encode()).hexdigest(),
-    )
+class Journal:
+    """The journal of one job: what was decided when it broke off, and where to write what is decided from now on.
 
-
-def read_journal(path: str | os.PathLike[str], identity: Identity) -> Checkpoint | None:
-    """The last checkpoint of a journal; None where there is no file, or no whole checkpoint in it.
-
-    Raises OptionError for a journal of another job and for a file that is no journal.
-    """
-    return _read(Path(path), identity)[0]
-
-
-class JournalWriter:
-    """Adds to a journal, a new one where there is none; a context manager.
-
-    Raises what `read_journal` raises, and OutputError where it cannot be written.
+    `language_probs` is what was heard at the beginning, where the job had to tell the language. Raises OptionError for
+    the journal of another job and for a file that is no journal, which both stay as they are, and OutputError where it
+    cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], identity: Identity) -> None:
+    def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
         self.path = Path(path)
-        self._last, whole = _read(self.path, identity)
+        self.checkpoints: dict[int, Checkpoint] = {}
+        self.language_probs: dict[str, float] | None = None
+        self._size, self._sum = 0, 0
+        header = json.dumps({NAME: 1, **identity})
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self.path.open("r+b" if self.path.exists() else "w+b")
-            self._file.truncate(whole)
-            self._file.seek(whole)
-            if whole == 0:
-                self._write({"viska_journal": FORMAT, **asdict(identity)})
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            lines = [_line(header, 0)]
+            write_text(self.path, lines[0].decode())  # whole or not at all
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise OptionError(
+                f"the journal {self.path} cannot be read: {error.strerror}; remove it, or name another"
+            ) from error
+        self._check(lines[0] if lines else b"", identity)
+        for number, line in enumerate(lines[1:], start=2):
+            if not self._take(line):
+                logger.warning("%s: line %d is not whole; going on from the line before", self.path, number)
+                break
 
-    def __enter__(self) -> "JournalWriter":
-        return self
+    def forget_parts(self, n_together: int, n_stretches: int) -> None:
+        """Forget the stretches, of so many together, that are not all finished."""
+        for first in range(0, n_stretches, n_together):
+            group = range(first, min(first + n_together, n_stretches))
+            if not all(number in self.checkpoints and self.checkpoints[number].finished for number in group):
+                for number in group:
+                    self.checkpoints.pop(number, None)
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def append(self, number: int, checkpoint: Checkpoint) -> None:
+        """Write down where stretch `number` stands; it survives a kill, and a power cut, from the return on."""
+        self._write({"stretch": number, **_changes(self.checkpoints.get(number), checkpoint)})
+        self.checkpoints[number] = checkpoint
 
-    def append(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint; it survives a kill, and a power cut, from the return on."""
+    def hear(self, language_probs: Mapping[str, float]) -> None:
+        """Write down in which language the recording is, as language code -> probability."""
+        self.language_probs = dict(language_probs)
+        self._write({"language_probs": self.language_probs})
+
+    def _write(self, facts: Mapping[str, Any]) -> None:
+        line = _line(json.dumps(facts), self._sum)
         try:
-            self._write(_changes(self._last or Checkpoint(), checkpoint))
+            with self.path.open("r+b") as file:
+                file.seek(self._size)
+                file.truncate()  # of what was begun and not finished
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
-            raise self._unwritable(error) from error
-        self._last = checkpoint
+            raise OutputError(
+                f"the journal {self.path} cannot be written: {error.strerror or error}; make room or leave the file "
+                "where it is, and resume"
+            ) from error
+        self._advance(line)
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(_line(line))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _advance(self, line: bytes) -> None:
+        self._size, self._sum = self._size + len(line), zlib.crc32(line, self._sum)
 
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"the journal {self.path} cannot be written: {error.strerror or error}; make room, or resume elsewhere"
-        )
+    def _check(self, line: bytes, identity: Mapping[str, str]) -> None:
+        found = _facts(line, 0)
+        if found is None or NAME not in found:
+            raise OptionError(f"{self.path} is no journal of Viska's, and is left alone; move it away, or name another")
+        if differences := list(_differences(found, {NAME: 1, **identity})):
+            raise OptionError(
+                f"the journal {self.path} belongs to another job ({'; '.join(differences)}): ask for that job again as "
+                "it was begun, or remove the journal to begin anew"
+            )
+        self._advance(line)
 
-
-def _line(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _read(path: Path, identity: Identity) -> tuple[Checkpoint | None, int]:
-    """The last whole checkpoint, and how many bytes of the file are whole."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None, 0
-    except OSError as error:
-        raise OptionError(f"the journal {path} cannot be read: {error.strerror}; remove it, or name another") from error
-    header, *lines = data.splitlines(keepends=True) or [b""]
-    if not header.endswith(b"\n") and _line({"viska_journal": FORMAT, **asdict(identity)}).startswith(header):
-        return None, 0  # died while it was begun
-    _check_header(path, header, identity)
-    checkpoint, whole = None, len(header)
-    for number, line in enumerate(lines, start=2):
-        try:
-            checkpoint = _changed(checkpoint or Checkpoint(), _parsed(line))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            logger.warning("%s: line %d is not whole (%s); going on from the line before", path, number, error)
-            break
-        whole += len(line)
-    return checkpoint, whole
-
-
-def _check_header(path: Path, line: bytes, identity: Identity) -> None:
-    try:
-        facts = _parsed(line)
-        found = Identity(**{field.name: str(facts[field.name]) for field in fields(Identity)})
-        known = facts["viska_journal"] == FORMAT
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise OptionError(f"{path} is no journal of Viska's, and is left alone; name another file") from error
-    if differences := [*found.differences(identity), *([] if known else ["format"])]:
-        raise OptionError(
-            f"the journal {path} belongs to another job: its {', '.join(differences)} differs; ask for that job again, "
-            "or remove the journal to begin anew"
-        )
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    if not line.endswith(b"\n"):
-        raise ValueError("cut off")
-    value = json.loads(line)
-    if not isinstance(value, dict):
-        raise TypeError("not an object")
-    return value
-
-
-def _changes(before: Checkpoint, after: Checkpoint) -> dict[str, Any]:
-    """The fields that differ; of those that grow, how much is kept and what comes behind it."""
-    changes: dict[str, Any] = {"seek": after.seek}
-    for field in fields(Checkpoint):
-        old, new = getattr(before, field.name), getattr(after, field.name)
-        if old == new:
-            continue
-        if field.name in _SEQUENCES:
-            kept = _common(old, new)
-            changes[field.name] = [kept, [asdict(item) if is_dataclass(item) else item for item in new[kept:]]]  # type: ignore[arg-type]
+    def _take(self, line: bytes) -> bool:
+        """Take in a line; whether it is sound."""
+        facts = _facts(line, self._sum)
+        if facts is None:
+            return False
+        if "stretch" in facts:
+            number = facts.pop("stretch")
+            self.checkpoints[number] = _changed(self.checkpoints.get(number), facts)
         else:
-            changes[field.name] = new
-    return changes
+            self.language_probs = facts["language_probs"]
+        self._advance(line)
+        return True
 
 
-def _common(old: Sequence[object], new: Sequence[object]) -> int:
-    """How many items both begin with."""
-    pairs = enumerate(zip(old, new, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
+def identity_of(
+    recording: Recording, model: "Whisper", options: "TranscribeOptions", stretches: Iterable["Stretch"]
+) -> dict[str, str]:
+    """What the result of a job depends on, by names for the user: each option, and digests of what is large."""
+    cut = repr([(stretch.pieces, stretch.clips) for stretch in stretches])
+    own = {name: value for name, value in vars(options).items() if name != "decoding"}
+    return {
+        "version": __version__,
+        "recording": _digest(np.ascontiguousarray(block).data for block in recording.blocks()),
+        "model": _digest(_weights(model)),
+        "compute_type": f"{model.compute_type} on {model.device.type}",
+        **{name: _spelled(value) for name, value in {**own, **vars(options.decoding)}.items()},
+        "cut into windows": _digest([cut.encode()]),
+    }
 
 
-def _changed(before: Checkpoint, changes: Mapping[str, Any]) -> Checkpoint:
-    values: dict[str, Any] = {field.name: getattr(before, field.name) for field in fields(Checkpoint)}
-    hints = _hints(Checkpoint)
-    for name, value in changes.items():
-        if name in _SEQUENCES:
-            kept, added = value
-            if not 0 <= kept <= len(values[name]):
-                raise ValueError(f"{name} goes on from {kept} of {len(values[name])}")
-            values[name] = values[name][:kept] + _built(hints[name], added)
-        else:
-            values[name] = _built(hints[name], value)
-    return Checkpoint(**values)
+def _weights(model: "Whisper") -> Iterable[Any]:
+    yield repr((model.dims, model.added_tokens, model.alignment_pairs)).encode()
+    for name, value in sorted(model.state_dict().items()):
+        yield f"{name} {value.dtype} {tuple(value.shape)}".encode()
+        for piece in value.detach().reshape(-1).split(_FEW):
+            yield piece.cpu().contiguous().view(torch.uint8).numpy().data
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, vars(sys.modules[kind.__module__]))
+def _digest(pieces: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return f"sha256:{digest.hexdigest()}"
 
 
-def _built(kind: Any, value: Any) -> Any:
-    """A value of this type from what JSON has made of it. Raises TypeError or KeyError where it is none."""
-    arguments = get_args(kind)
-    if NoneType in arguments:
-        return None if value is None else _built(next(one for one in arguments if one is not NoneType), value)
-    if get_origin(kind) is tuple:
-        return tuple(_built(arguments[0], item) for item in value)
-    if get_origin(kind) is dict:
-        return {_built(arguments[0], key): _built(arguments[1], item) for key, item in value.items()}
-    if isinstance(kind, type) and is_dataclass(kind):
-        return kind(**{name: _built(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
-    if not isinstance(value, (int, float) if kind is float else kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r:.50} is no {kind.__name__}")
-    return value
+def _spelled(value: Any) -> str:
+    """The same for equal values, in every process: sets come in no order."""
+    return repr(sorted(value) if isinstance(value, (set, frozenset)) else value)
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[str]:
+    for name in {**wanted, **found}:
+        old, new = found.get(name), wanted.get(name)
+        if old != new:
+            large = str(new).startswith("sha256:")
+            yield f"another {name}" if large else f"{name} was {old} and is {new}"
+
+
+def _line(text: str, before: int) -> bytes:
+    """A line behind others with that checksum."""
+    content = f" {text}\n".encode()
+    return f"{zlib.crc32(content, before):08x}".encode() + content
+
+
+def _facts(line: bytes, before: int) -> dict[str, Any] | None:
+    """What a line says; None where it is not whole, or was not written behind lines with that checksum."""
+    content = line[8:]
+    if not content.endswith(b"\n") or line[:8] != f"{zlib.crc32(content, before):08x}".encode():
+        return None
+    facts = json.loads(content)
+    return facts if isinstance(facts, dict) else None
+
+
+def _changes(before: Checkpoint | None, after: Checkpoint) -> dict[str, Any]:
+    """The fields; of those that grow, how much is kept and what comes behind it."""
+    facts: dict[str, Any] = {field.name: getattr(after, field.name) for field in fields(Checkpoint)}
+    for name in _GROWING:
+        kept = _kept(getattr(before, name) if before is not None else (), facts[name])
+        facts[name] = [kept, [item if isinstance(item, int) else asdict(item) for item in facts[name][kept:]]]
+    return facts
+
+
+def _kept(old: Sequence[object], new: Sequence[object]) -> int:
+    """How many items are still those of before: all or none."""
+    return len(old) if new[: len(old)] == old else 0
+
+
+def _changed(before: Checkpoint | None, facts: Mapping[str, Any]) -> Checkpoint:
+    makers: dict[str, Callable[[Any], object]] = {
+        "history": int,
+        "segments": _segment,
+        "events": lambda event: GuardEvent(**event),
+    }
+    grown = {}
+    for name, make in makers.items():
+        kept, added = facts[name]
+        old = getattr(before, name)[:kept] if before is not None else ()
+        grown[name] = (*old, *map(make, added))
+    return Checkpoint(**{**facts, **grown})
+
+
+def _segment(facts: Mapping[str, Any]) -> Segment:
+    words, logprobs, top = facts["words"], facts["token_logprobs"], facts["top_logprobs"]
+    tuples = {
+        "tokens": tuple(facts["tokens"]),
+        "words": words if words is None else tuple(Word(**word) for word in words),
+        "token_logprobs": logprobs if logprobs is None else tuple(logprobs),
+        "top_logprobs": top if top is None else tuple(tuple(TokenAlternative(**one) for one in place) for place in top),
+    }
+    return Segment(**{**facts, **tuples})

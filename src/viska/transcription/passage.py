@@ -5,7 +5,7 @@ can be worked through alone and many together.
 """
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
 
@@ -16,10 +16,10 @@ from viska.decoding import DecodingResult, tokenizer_for
 from viska.engine import Heard
 from viska.model import Whisper
 from viska.result import GuardEvent, Segment
-from viska.timing import find_alignment, merge_punctuations
+from viska.timing import Asides, find_alignment, merge_punctuations
 from viska.tokenizer import Tokenizer
 from viska.transcription.backend import Attempt, Backend
-from viska.transcription.confidence import with_confidence
+from viska.transcription.confidence import rate_words, with_confidence
 from viska.transcription.fallback import Thresholds, decode_with_fallback
 from viska.transcription.guard import (
     COPY_BYTES,
@@ -36,11 +36,14 @@ from viska.transcription.guard import (
     judge,
     without_loops,
 )
+from viska.transcription.journal import Checkpoint
 from viska.transcription.language import follow
 from viska.transcription.options import TranscribeOptions
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window
 from viska.transcription.silence import Recording, last_word_end, skip_silence
+from viska.transcription.snapping import snap
 from viska.transcription.speech import SpeechTrack
+from viska.transcription.spelling import spellings_of
 from viska.transcription.splitter import Split, blanked, split, text_tokens
 from viska.transcription.stretch import Stretch
 from viska.transcription.words import pace_of, place_words, shorten_at_sentence_ends
@@ -51,10 +54,11 @@ LEAST_CONTEXT = 800  # frames
 
 
 class Passage:
-    """One stretch on its way to segments, which wait in `decided` in the order of the recording.
+    """One stretch on its way to segments, which are in `decided` in the order of the recording.
 
-    Where voice activity is known of the stretch, the guard (`guard`) is on, and what it did waits in `events`. `stop`,
-    once set, ends the passage before the next step; `speak` must say the language before the first.
+    Where voice activity is known of the stretch, the guard (`guard`) is on, and what it did is in `events`. `stop`,
+    once set, ends the passage before the next step; `speak` must say the language before the first. `journal`, if any,
+    is told after each window where the passage stands.
     """
 
     tokenizer: Tokenizer
@@ -83,6 +87,8 @@ class Passage:
         self.position_s = stretch.start_s(0.0)
         self.spoke = False
         self.last_speech_s = 0.0
+        self.journal: Callable[[Checkpoint], None] | None = None
+        self._told = 0, 0
         self._heard: tuple[int, int, int, Heard] | None = None
 
     @property
@@ -112,7 +118,45 @@ class Passage:
                 yield from self._guarded(self.stretch.speech, window, result)
             else:
                 self._decide(window, result)
+            self._note_down()
         self.finished = True
+        self._note_down()
+
+    def _note_down(self) -> None:
+        if self.journal is not None:
+            self.journal(self.checkpoint())
+
+    def news(self) -> tuple[list[Segment], list[GuardEvent]]:
+        """The segments decided, and the events, since the last time."""
+        n_segments, n_events = self._told
+        self._told = len(self.decided), len(self.events)
+        return self.decided[n_segments:], self.events[n_events:]
+
+    def checkpoint(self) -> Checkpoint:
+        """Where it stands, between two windows."""
+        planner, history = self.planner, self.planner.history
+        return Checkpoint(
+            planner.seek,
+            len(planner.clips),
+            tuple(history.since_reset),
+            history.initial_in_reach,
+            self.spoke,
+            self.settled_language,
+            self.last_speech_s,
+            tuple(self.decided),
+            tuple(self.events),
+            self.finished,
+        )
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Stand where another passage of the same stretch stood."""
+        planner, history = self.planner, self.planner.history
+        planner.seek = checkpoint.seek
+        del planner.clips[: len(planner.clips) - checkpoint.clips_left]
+        history.since_reset, history.initial_in_reach = list(checkpoint.history), checkpoint.initial_in_reach
+        self.spoke, self.last_speech_s = checkpoint.spoke, checkpoint.last_speech_s
+        self.speak(checkpoint.language)
+        self.decided, self.events = list(checkpoint.segments), list(checkpoint.events)
 
     def hear(self, window: Window, n_frames: int = N_FRAMES) -> Heard:
         """What the encoder makes of a window, filled up to so many frames; kept for the next who asks."""
@@ -203,9 +247,17 @@ class Passage:
             self.planner.history.forget()  # a repetition as a prompt is repeated
         if any(segment.text for segment in segments):
             self.spoke, self.settled_language = True, self.language
+        if self.options.word_timestamps and self.options.compat is None:
+            segments = self._snapped(window, segments, found.consumed or window.size)
         if self.stretch.speech is not None:
             segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
         self.decided += map(self.stretch.in_recording, segments)
+
+    def _snapped(self, window: Window, segments: Sequence[Segment], consumed: int) -> list[Segment]:
+        """The segments with their words at the edges of the pauses; what is heard next does not depend on it."""
+        mel = self.stretch.frames(window.start, window.start + window.size)
+        until_s = window.start_s + consumed / FRAMES_PER_SECOND
+        return snap(segments, mel, start_s=window.start_s, until_s=until_s)
 
     def _guarded(
         self, speech: SpeechTrack, window: Window, result: DecodingResult
@@ -255,19 +307,29 @@ class Passage:
         start, end = self.stretch.span(*span)
         self.events.append(GuardEvent(start, end, action, reason, text.strip()))
 
+    def _asides(self, own_tokens: Sequence[Sequence[int]]) -> Asides:
+        """Each segment has words of its own, and the guard's words a confidence; openai/whisper has neither."""
+        if self.options.compat is not None:
+            return Asides()
+        tokenizer = self.tokenizer
+        sureness = spellings_of(tokenizer.encoding, tokenizer.eot).probabilities if self.options.guarded else None
+        return Asides(tuple(accumulate(map(len, own_tokens[:-1]))), sureness)
+
     def _with_words(self, found: Split, window: Window) -> tuple[Split, bool]:
         """The segments of a window with their words, and whether they are decided."""
         options = self.options
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
         text = list(chain.from_iterable(own_tokens))
-        own = options.compat is None  # whether each segment has words of its own
-        starts = accumulate(map(len, own_tokens[:-1])) if own else ()
-        features = self.hear(window).features
-        alignment = find_alignment(self.model, self.tokenizer, text, features, window.size, starts=starts)
+        own = options.compat is None
+        alignment = find_alignment(
+            self.model, self.tokenizer, text, self.hear(window).features, window.size, asides=self._asides(own_tokens)
+        )
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
         merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
+        if options.guarded:
+            rate_words(alignment)
         n_tokens = [len(tokens) for tokens in own_tokens]
         placed = place_words(
             found.segments,

@@ -6,11 +6,14 @@ a time; the `assembler` puts their segments together. Radford et al. (2022), sec
 """
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from inspect import Parameter, Signature, signature
+from itertools import islice
 from typing import Any
 
 from tqdm import tqdm
@@ -28,6 +31,7 @@ from viska.tokenizer import Tokenizer
 from viska.transcription.assembler import Assembler
 from viska.transcription.backend import Backend, backend_for
 from viska.transcription.cutting import cut, whole
+from viska.transcription.journal import Journal, identity_of
 from viska.transcription.language import detection_windows, likeliest, vote
 from viska.transcription.options import (
     DECODING,
@@ -48,12 +52,21 @@ class Transcription:
     """One recording on its way to a transcript.
 
     Iterate over it for the segments as they are decided; `transcript()` has what was decided so far, and `cancel()`,
-    from any thread, ends the iteration before the next step of the decoder. Raises AudioError for what cannot be read,
-    OptionError and LanguageError for options that are not accepted.
+    from any thread, ends the iteration before the next step of the decoder. `journal` is the path of a file in which
+    every window is written down when it is decided: the same job with the same journal goes on from there, and gives
+    all segments from the first on. The file stays; remove it when the result is safe. Raises AudioError for what cannot
+    be read, OptionError and LanguageError for options that are not accepted, OptionError too for the journal of another
+    job, and OutputError for one that cannot be written.
     """
 
     def __init__(
-        self, model: Whisper, audio: Any, options: TranscribeOptions | None = None, *, backend: Backend | None = None
+        self,
+        model: Whisper,
+        audio: Any,
+        options: TranscribeOptions | None = None,
+        *,
+        backend: Backend | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         self.model = model
         self.options = options or TranscribeOptions()
@@ -62,7 +75,11 @@ class Transcription:
         warn_of_lost_translation(
             self.options, n_encoder_layers=model.dims.n_audio_layer, n_decoder_layers=model.dims.n_text_layer
         )
-        recording = Recording(audio, track=self.options.audio_track, channel=self.options.channel)
+        recording: Recording = (
+            audio
+            if isinstance(audio, Recording)
+            else Recording(audio, track=self.options.audio_track, channel=self.options.channel)
+        )
         self.mel = LogMel(recording, model.dims.n_mels, exact=compat)
         self.duration_s = recording.duration_s
         self.position_s = 0.0
@@ -71,6 +88,14 @@ class Transcription:
         self._stretches = cut(recording, self.mel, self.options)
         self._passages: list[Passage] = []  # begun, and not yet all taken over, in order
         self._n_to_come = len(self._stretches)
+        self._at_once = len(self._stretches) or 1  # how many are begun and finished before any other is begun
+        self.journal: Journal | None = None
+        if journal is not None:
+            self.journal = Journal(journal, identity_of(recording, model, self.options, self._stretches))
+            if self.options.independent and not self.backend.same_in_any_batch:
+                # What is decoded again must share its batch with those that it shared it with before, and no others.
+                self._at_once = self.options.batch_size
+                self.journal.forget_parts(self._at_once, len(self._stretches))
 
         self.language_probs: dict[str, float] | None = None
         self.language = given_language or ""
@@ -81,8 +106,10 @@ class Transcription:
 
     def __iter__(self) -> Iterator[Segment]:
         """The segments, each as soon as its window is decided."""
-        for _ in Scheduler(self.backend, self.options.batch_size).run(self.passages()):
-            yield from self.collect()
+        scheduler, passages = Scheduler(self.backend, self.options.batch_size), self.passages()
+        for _ in range(0, len(self._stretches), self._at_once):
+            for _ in scheduler.run(islice(passages, self._at_once)):
+                yield from self.collect()
         yield from self.collect()
 
     def passages(self) -> Iterator[Passage]:
@@ -90,6 +117,8 @@ class Transcription:
         for number, stretch in enumerate(self._stretches):
             passage = self._first if number == 0 and self._first is not None else self._passage(stretch)
             self._first = None
+            if self.journal is not None:
+                self._go_on(passage, number, self.journal)
             self._passages.append(passage)
             self._n_to_come = len(self._stretches) - number - 1
             yield passage
@@ -98,8 +127,7 @@ class Transcription:
         """The segments decided since the last time, as far as all before them is. Raises what a passage raised."""
         while self._passages:
             passage = self._passages[0]
-            decided, passage.decided = passage.decided, []
-            events, passage.events = passage.events, []
+            decided, events = passage.news()
             self.assembler.events += events
             self.position_s = max(self.position_s, passage.position_s)
             yield from self.assembler.add(decided)
@@ -154,6 +182,14 @@ class Transcription:
         passage.speak(self.language or "en")
         return passage
 
+    def _go_on(self, passage: Passage, number: int, journal: Journal) -> None:
+        """Let a passage go on from where the journal has it, and write on there."""
+        checkpoint = journal.checkpoints.get(number)
+        if checkpoint is not None:
+            passage.go_on_from(checkpoint)
+        if checkpoint is None or not checkpoint.finished:
+            passage.journal = partial(journal.append, number)
+
     def _given_language(self) -> str | None:
         language = self.options.decoding.language
         code = language_code(language) if language is not None else None
@@ -168,10 +204,14 @@ class Transcription:
         return "en"
 
     def _detect_language(self) -> str:
-        """The language of the first half minute, or of as many as are asked for, by the model."""
+        """The language of the first half minute, or of as many as are asked for, by the model or the journal."""
         first = self._first or self._passage(whole(self.mel, (0.0,)))
-        windows = detection_windows(first.stretch.n_frames, self.options.language_detection_segments)
-        probs = vote(map(first.hear_language, windows), self.options.language_detection_threshold)
+        probs = self.journal.language_probs if self.journal is not None else None
+        if probs is None:
+            windows = detection_windows(first.stretch.n_frames, self.options.language_detection_segments)
+            probs = vote(map(first.hear_language, windows), self.options.language_detection_threshold)
+            if self.journal is not None:
+                self.journal.hear(probs)
         self.language_probs = probs
         language = likeliest(probs)
         logger.info("detected language: %s (%.0f %%)", LANGUAGES[language], 100 * probs[language])
@@ -185,19 +225,22 @@ def transcribe(
     *,
     verbose: bool | None = None,
     on_segment: Callable[[Segment], None] | None = None,
+    journal: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Transcript:
     """Transcribe a recording of any length.
 
     `audio` is a path, "-" for standard input, bytes, a binary file, or samples at 16 kHz. `verbose` True prints each
     segment as it comes, False shows a progress bar on a terminal, None stays silent. `on_segment` is called with each
-    segment as it is decided. The other keywords are those of `TranscribeOptions` and `DecodingOptions`.
+    segment as it is decided. `journal` is the path of a file from which the same call goes on after it was broken off;
+    remove it when the result is safe. The other keywords are those of `TranscribeOptions` and `DecodingOptions`.
 
-    Raises AudioError for what cannot be read, OptionError and LanguageError for options that are not accepted.
+    Raises AudioError for what cannot be read, OptionError and LanguageError for options that are not accepted,
+    OptionError too for the journal of another job, and OutputError for one that cannot be written.
 
     >>> transcribe(viska.load_model("base"), "talk.mp3", language="en").text
     """
-    job = Transcription(model, audio, transcribe_options(options))
+    job = Transcription(model, audio, transcribe_options(options), journal=journal)
     if verbose is not None and job.language_probs is not None:
         print(f"Detected language: {LANGUAGES[job.language].title()}")  # noqa: T201  # verbose asks for it
     with progress_bar(job, show=verbose is False) as bar:

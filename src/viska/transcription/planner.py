@@ -54,13 +54,13 @@ class PromptHistory:
         self.carry_initial = carry_initial
         self.compat = compat
         self.since_reset = list(initial)
-        self._initial_in_reach = True
+        self.initial_in_reach = True
 
     def prompt(self) -> tuple[int, ...]:
         """The tokens that stand before the next window."""
         if not self.carry_initial:
-            return tuple(self.since_reset)
-        spoken = self.since_reset[len(self.initial) :] if self._initial_in_reach else self.since_reset
+            return tuple(self.since_reset[-self.room :])
+        spoken = self.since_reset[len(self.initial) :] if self.initial_in_reach else self.since_reset
         left = self.room - len(self.initial)
         if self.compat:
             return (*self.initial, *spoken[-left:])
@@ -75,7 +75,7 @@ class PromptHistory:
     def forget(self) -> None:
         """Begin anew: nothing of what was said so far stands before the next window."""
         self.since_reset = []
-        self._initial_in_reach = False
+        self.initial_in_reach = False
 
 
 class SequentialPlanner:

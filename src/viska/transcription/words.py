@@ -88,7 +88,7 @@ def _take(remaining: Iterator[WordTiming], n_tokens: int, offset_s: float) -> tu
     while covered < n_tokens and (timing := next(remaining, None)) is not None:
         if timing.word:
             start, end = round(offset_s + timing.start, 2), round(offset_s + timing.end, 2)
-            words.append(Word(timing.word, start, end, timing.probability))
+            words.append(Word(timing.word, start, end, timing.probability, timing.confidence))
         covered += len(timing.tokens)
     return words, covered
 

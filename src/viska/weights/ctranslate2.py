@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,13 +80,11 @@ class ModelFile:
         if stop is not None:
             shape = (stop - start, *shape[1:])
         row_bytes = math.prod(variable.shape[1:]) * variable.dtype.itemsize
-        data = bytearray(math.prod(shape) * variable.dtype.itemsize)
+        data = np.empty(math.prod(shape) * variable.dtype.itemsize, np.uint8)
         self._file.seek(variable.offset + start * row_bytes)
         if self._file.readinto(data) != len(data):  # type: ignore[attr-defined]  # every binary file has it
             raise CheckpointError(f"{self.origin}: the file became shorter while it was read")
-        if not data:
-            return torch.empty(shape, dtype=variable.dtype)
-        return torch.frombuffer(data, dtype=variable.dtype).reshape(shape)
+        return torch.from_numpy(data).view(variable.dtype).reshape(shape)
 
     def _read_header(self) -> dict[str, Variable]:
         version = self._number("I")
