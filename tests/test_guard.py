@@ -362,6 +362,12 @@ def test_made_up_text_is_neither_kept_nor_built_upon(passage):
     assert prompts == ["", " Hello there."]
 
 
+def test_what_happens_behind_the_end_of_a_recording_is_told_at_its_end(passage):
+    job = passage(track((0, 5), length_s=20), 2000)
+    work(job, result_of([*said(0, 5, " One."), *said(24, 28, " Thank you.")], avg_logprob=-0.6))
+    assert events(job) == [(20.0, 20.0, "dropped", "no speech", "Thank you.")]
+
+
 def test_lost_speech_is_decoded_again_and_takes_its_place(passage):
     job = passage(track((0, 5), (10, 14), (20, 25)))
     window = result_of([*said(0, 5, " One."), *said(20, 25, " Three.")])

@@ -265,13 +265,22 @@ def test_no_window_is_encoded_again_for_its_language(model, monkeypatch):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("compat", [None, "openai"])
-def test_the_language_of_a_short_recording_is_told_with_the_silence_behind_it(model, monkeypatch, compat):
-    monkeypatch.setattr(model, "compute_type", "float32")
+def test_in_compat_mode_the_language_of_a_short_recording_is_told_with_the_silence_behind_it(model):
     mel = log_mel_spectrogram(noise(2), padding=N_FRAMES * HOP_LENGTH)[:, :N_FRAMES]
     _, (expected,) = detect_language(model, mel[None])
-    job = Transcription(model, noise(2), transcribe_options({**FAST, "compat": compat, "guard": True}))
+    job = Transcription(model, noise(2), transcribe_options({**FAST, "compat": "openai"}))
     assert job.language_probs == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("short_context", [True, False])
+def test_a_short_recording_is_encoded_once_for_language_and_text(model, monkeypatch, short_context):
+    calls = []
+    encode = EngineBackend.encode
+    monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: calls.append(mel.shape[-1]) or encode(self, mel))
+    sound = {"logprob_threshold": None, "compression_ratio_threshold": None, "without_timestamps": True}
+    transcript = transcribe(model, noise(7), short_context=short_context, **sound, **FAST)
+    assert transcript.segments
+    assert calls == [1104 if short_context else N_FRAMES]
 
 
 def test_without_multilingual_segments_have_no_language(model):

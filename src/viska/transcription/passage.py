@@ -168,6 +168,9 @@ class Passage:
 
     def hear_language(self, window: Window) -> dict[str, float]:
         """Language code -> probability, by what a window says."""
+        rest = self.stretch.n_frames - window.start
+        if self.backend.any_length and 0 < rest < window.size:
+            window = replace(window, size=rest)  # as it is heard for its text: it need not be encoded twice
         heard = self.hear(window, self._context(window))
         return self.backend.detect_language(heard, self.options.decoding.languages)
 
@@ -304,7 +307,8 @@ class Passage:
         return window.start_s + (found.consumed or window.size) / FRAMES_PER_SECOND
 
     def _note(self, action: str, reason: str, span: Span, text: str) -> None:
-        start, end = self.stretch.span(*span)
+        end_s = self.stretch.n_frames / FRAMES_PER_SECOND  # text may claim to be said in the silence behind it
+        start, end = self.stretch.span(*(min(time_s, end_s) for time_s in span))
         self.events.append(GuardEvent(start, end, action, reason, text.strip()))
 
     def _asides(self, own_tokens: Sequence[Sequence[int]]) -> Asides:
