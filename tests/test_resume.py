@@ -59,7 +59,6 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def model():
-    """Computes in whole numbers: a window gives the same bits whichever it is decoded with."""
     model = made_up_model()
     model.compute_type = "int8"
     return model
@@ -132,13 +131,18 @@ def lives(model, path, options, moments, kill):
     raise AssertionError("it was killed at the end")
 
 
+def uninterrupted(model, tmp_path, options):
+    """With a journal too: with one, a batch is decoded in rounds."""
+    return transcribe(model, SOUND, journal=tmp_path / "uninterrupted", **options)
+
+
 # Nothing lost, nothing twice
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_killed_after_every_window_in_turn(model, tmp_path, kill_after, mode):
     options = {**FAST, **MODES[mode]}
-    alone = transcribe(model, SOUND, **options)
+    alone = uninterrupted(model, tmp_path, options)
     assert len(alone.segments) > 1, alone
     path = tmp_path / "journal"
     transcript, told = lives(model, path, options, [1] * 30, kill_after(Journal, "append"))
@@ -163,7 +167,7 @@ def test_a_batch_of_floats_has_the_windows_that_it_had(float_model, tmp_path, ki
 @pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"vad_filter": True, "word_timestamps": True}])
 def test_what_the_guard_did_is_told_once(model, tmp_path, kill_after, options):
     options = {**FAST, **options}
-    alone = transcribe(model, SOUND, **options)
+    alone = uninterrupted(model, tmp_path, options)
     assert alone.record
     transcript, _ = lives(model, tmp_path / "journal", options, [1] * 30, kill_after(Journal, "append"))
     assert outputs(transcript) == outputs(alone)
@@ -175,8 +179,10 @@ def test_killed_at_any_step_of_the_decoder_and_while_a_line_was_written(
     model, tmp_path_factory, kill_after, mode, moments, cut
 ):
     """The journal moreover lacks its end, as it does where that was being written."""
-    options, path, kill = {**FAST, **MODES[mode]}, tmp_path_factory.mktemp("job") / "journal", kill_after(Lane, "step")
-    alone = transcribe(model, SOUND, **options)
+    folder = tmp_path_factory.mktemp("job")
+    options, path, kill = {**FAST, **MODES[mode]}, folder / "journal", kill_after(Lane, "step")
+    kill(10**9)
+    alone = uninterrupted(model, folder, options)
     for moment in moments:
         kill(moment)
         with suppress(Killed):
@@ -204,7 +210,7 @@ def test_nothing_is_decoded_that_was_decided(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_cancelled_or_failed_it_goes_on_too(model, tmp_path, monkeypatch, batch_size):
     options, path = {**FAST, "batch_size": batch_size}, tmp_path / "journal"
-    alone = transcribe(model, SOUND, **options)
+    alone = uninterrupted(model, tmp_path, options)
     job = Transcription(model, SOUND, transcribe_options(options), journal=path)
     for _ in job:
         job.cancel()
@@ -276,7 +282,7 @@ def resumed(command, kill, *arguments):
 @pytest.mark.parametrize("flags", [[], ["--channel", "all"], ["--batch_size", "2"], ["--word_timestamps", "True"]])
 def test_the_command_goes_on(command, talk, tmp_path, kill_after, flags):
     flags = ["--no_speech_threshold", "None", *flags]
-    plain = command(talk, *flags)
+    plain = command(talk, *flags, *(["--resume"] if "--batch_size" in flags else []))
     alone, command.folder = files_of(command.folder), tmp_path / "resumed"
     assert resumed(command, kill_after(Journal, "append"), talk, "--resume", *flags) > 3
     assert files_of(command.folder) == alone

@@ -15,6 +15,7 @@ from viska.audio import AudioSource
 from viska.decoding import tokenizer_for
 from viska.model import Whisper
 from viska.result import Segment, Transcript
+from viska.server.memory import GiveBack
 from viska.server.models import ModelStore
 from viska.transcription import Transcription, transcribe_options
 from viska.transcription.backend import Backend, backend_for
@@ -192,6 +193,7 @@ class ThreadRecogniser:
         self._short, self._long = queue.SimpleQueue[Job | None](), queue.SimpleQueue[Job | None]()
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
+        self._give_back = GiveBack()
         served = [self._short] * n_workers + [self._long] * max(1, n_workers // 2)
         self._threads = [
             threading.Thread(target=self._work, args=(waiting,), name=f"recogniser-{i}")
@@ -235,6 +237,7 @@ class ThreadRecogniser:
                 return
             if job.future.set_running_or_notify_cancel():
                 self._run(job)
+                self._give_back()
 
     def _run(self, job: Job) -> None:
         try:

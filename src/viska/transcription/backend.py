@@ -43,7 +43,6 @@ class Backend(ABC):
     """A network at work."""
 
     any_length = False  # whether windows shorter than half a minute may be encoded as they are
-    same_in_any_batch = True  # whether a window gives the same to the last bit, whichever it is decoded with
 
     @abstractmethod
     def encode(self, mel: Tensor) -> Heard:
@@ -70,7 +69,6 @@ class EngineBackend(Backend):
     def __init__(self, engine: Engine) -> None:
         self.engine, self.model = engine, engine.model
         # Sums of floats depend on how many rows are multiplied at once; whole numbers are exact.
-        self.same_in_any_batch = engine.plan.decoder == "int8"
 
     def encode(self, mel: Tensor) -> Heard:
         """See `Backend.encode`."""

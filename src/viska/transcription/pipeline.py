@@ -92,8 +92,9 @@ class Transcription:
         self.journal: Journal | None = None
         if journal is not None:
             self.journal = Journal(journal, identity_of(recording, model, self.options, self._stretches))
-            if self.options.independent and not self.backend.same_in_any_batch:
-                # What is decoded again must share its batch with those that it shared it with before, and no others.
+            if self.options.independent:
+                # The last bits of a sum depend on how many rows are multiplied at once: what is decoded again must
+                # share its batch with those that it shared it with before, and no others.
                 self._at_once = self.options.batch_size
                 self.journal.forget_parts(self._at_once, len(self._stretches))
 
