@@ -13,6 +13,7 @@ from viska.result import Segment, Word
 from viska.transcription.snapping import (
     LEAD_S,
     SHORTEST_PAUSE_S,
+    SHORTEST_WORD_S,
     TRAIL_S,
     Pause,
     find_pauses,
@@ -135,7 +136,14 @@ def test_words_stay_in_order_apart_and_no_shorter_than_nothing(edges, pause_edge
     for pause in pauses:
         for before, after in zip(words, found, strict=True):
             if not pause.start <= before.start < before.end <= pause.end:  # the words that nothing can be said of
-                assert not pause.start <= after.start < pause.end < after.end
+                assert not pause.start <= after.start < pause.end - SHORTEST_WORD_S < pause.end < after.end
+
+
+def test_a_word_that_takes_no_time_is_given_some_by_one_beside_it():
+    assert snapped(word(1.0, 1.0), word(1.0, 1.5)) == [(1.0, 1.04), (1.04, 1.5)]
+    assert snapped(word(1.0, 1.5), word(1.5, 1.5)) == [(1.0, 1.46), (1.46, 1.5)]
+    assert snapped(word(1.0, 1.02), word(2.0, 2.5)) == [(1.0, 1.04), (2.0, 2.5)]
+    assert snapped(word(1.0, 1.0), word(1.0, 1.02)) == [(1.0, 1.0), (1.0, 1.02)]  # neither has any to give
 
 
 class TestSegments:

@@ -179,7 +179,8 @@ def channel_number(names: Sequence[str], channel: int | str | None, name: str) -
     if isinstance(number, int) and 0 <= number < len(names):
         return number
     known = ", ".join(f"{number} ({label})" for number, label in enumerate(names))
-    raise AudioError(f"{name} has no channel {channel!r}; it has {known}: give one of these, by number or name.")
+    apart = " viska.transcribe_channels transcribes each by itself." if channel == "all" else ""
+    raise AudioError(f"{name} has no channel {channel!r}; it has {known}: give one of these, by number or name.{apart}")
 
 
 def _unreadable(name: str, error: Exception) -> AudioError:

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,23 @@ def layout_of(flags: argparse.Namespace) -> "LineOptions | Preset | None":
     return LineOptions(**given) if given else None
 
 
+MOST_TEMPERATURES = 100
+
+
 def ladder(temperature: float, step: float | None) -> tuple[float, ...]:
-    """From a first temperature up to 1, in these steps; None or 0 makes it the only one."""
-    if not step or step < 0:
+    """From a first temperature up to 1, in these steps; None or 0 makes it the only one.
+
+    Raises OptionError for what is no number, and for more temperatures than anybody waits for.
+    """
+    if step is not None and not 0 <= step < inf:
+        raise OptionError(f"temperature_increment_on_fallback is {step}; it must be 0 or more, or None")
+    if not step or not temperature < inf:  # one that is no number either is refused with the other options
         return (temperature,)
+    if (1 - temperature) / step > MOST_TEMPERATURES:
+        raise OptionError(
+            f"temperature_increment_on_fallback is {step}, which gives more than {MOST_TEMPERATURES} temperatures; "
+            "give 0.01 or more"
+        )
     n_steps = int((1 - temperature) / step + 1e-6)
     return tuple(round(temperature + i * step, 6) for i in range(n_steps + 1)) or (temperature,)
 

@@ -5,7 +5,7 @@ steers the choice alone: the log-probabilities that a result reports are those b
 that thresholds judge what the model itself thinks of the text.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 
@@ -75,6 +75,8 @@ def bias_strengths(bias: Bias, default: float) -> dict[str, float]:
     """
     if isinstance(bias, str):
         bias = bias.split(",")
+    if not isinstance(bias, Iterable):
+        raise OptionError(f"bias is {bias!r}; accepted are words and phrases, alone or each with a strength")
     given = dict(bias) if isinstance(bias, Mapping) else dict.fromkeys(bias, default)
     for phrase, strength in given.items():
         if not isinstance(phrase, str):

@@ -11,6 +11,7 @@ from viska.decoding.bias import Bias, bias_strengths
 from viska.decoding.language import candidate_languages
 from viska.decoding.suppression import compiled_pattern
 from viska.errors import OptionError
+from viska.kinds import check_kinds
 from viska.languages import language_code
 from viska.result import TokenAlternative
 
@@ -111,6 +112,7 @@ class DecodingResult:
 
 def validate(options: DecodingOptions) -> None:
     """Raise OptionError for an option, or a combination of options, that has no meaning."""
+    check_kinds(options)
     if options.task not in TASKS:
         raise OptionError(f"task is {options.task!r}; accepted are {', '.join(TASKS)}")
     if not (isfinite(options.temperature) and options.temperature >= 0):

@@ -248,6 +248,9 @@ class ThreadRecogniser:
             job.future.set_exception(error)
         else:
             job.future.set_result(transcript)
+        finally:
+            # A job and its future know each other, and would keep the recording until somebody searches for such rings.
+            job.when_cancelled(lambda: None)
 
 
 def run_job(job: Job, model: Whisper, conductor: Conductor, readers: Readers) -> Transcript:

@@ -8,6 +8,7 @@ from typing import Any
 
 from viska.decoding.options import DecodingOptions, validate
 from viska.errors import OptionError
+from viska.kinds import check_kinds
 from viska.vad import vad_options
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ def _clip_timestamps(given: Any) -> tuple[float, ...]:
 
 
 def _validate(options: TranscribeOptions) -> None:
+    check_kinds(options)
     if options.compat not in COMPAT:
         raise OptionError(f"compat is {options.compat!r}; accepted are None and 'openai'")
     if not options.temperature:

@@ -120,6 +120,7 @@ class Passage:
                 self._decide(window, result)
             self._note_down()
         self.finished = True
+        self._heard = None  # much memory, and the passage stays until its recording is through
         self._note_down()
 
     def _note_down(self) -> None:
@@ -176,7 +177,7 @@ class Passage:
 
     def _context(self, window: Window) -> int:
         """How many frames of a window to encode, silence behind its end included."""
-        if not (self.backend.any_length and self.options.short_context) or self.options.word_timestamps:
+        if not (self.backend.any_length and self.options.short_context):
             return N_FRAMES
         enough = max(window.size + SILENCE_BEHIND, LEAST_CONTEXT)
         return min(-(-enough // 16) * 16, N_FRAMES)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from viska.audio import FRAMES_PER_SECOND
 from viska.decoding import tokenizer_for
 from viska.decoding.options import validate
-from viska.errors import LanguageError
+from viska.errors import LanguageError, OptionError
 from viska.formats import format_timestamp
 from viska.languages import LANGUAGES, language_code
 from viska.model import Whisper
@@ -241,6 +241,8 @@ def transcribe(
 
     >>> transcribe(viska.load_model("base"), "talk.mp3", language="en").text
     """
+    if on_segment is not None and not callable(on_segment):
+        raise OptionError(f"on_segment is {on_segment!r}; accepted is a function of a segment")
     job = Transcription(model, audio, transcribe_options(options), journal=journal)
     if verbose is not None and job.language_probs is not None:
         print(f"Detected language: {LANGUAGES[job.language].title()}")  # noqa: T201  # verbose asks for it

@@ -22,6 +22,7 @@ LEAST_CONTRAST_DB = 20.0  # with less between loud and quiet, noise or music may
 ABOVE_FLOOR_DB = 8.0
 BELOW_PEAK_DB = 40.0
 LEAD_S = 0.3  # by which attention lets a word begin even before the pause that it stands behind
+SHORTEST_WORD_S, ROUNDING_S = 0.04, 1e-6  # two steps of the attention; a word that takes no time is never shown
 TRAIL_S = 1.0  # sound before a pause that no other word claims belongs to the last word
 
 
@@ -82,10 +83,25 @@ def snap_words(words: Sequence[Word], pauses: Sequence[Pause], until_s: float) -
     """Words in their order, with each start and end that a pause is near at the pause's edge."""
     starts = [_start(word, pauses) for word in words]
     limits = [*starts[1:], until_s]
-    return [
+    snapped = [
         replace(word, start=start, end=_end(word, start, limit, pauses))
         for word, start, limit in zip(words, starts, limits, strict=False)
     ]
+    return lengthened(snapped)
+
+
+def lengthened(words: Sequence[Word]) -> list[Word]:
+    """Words of which none takes no time, where there is room beside it, or a word that can give it some."""
+    words = list(words)
+    for i, word in enumerate(words):
+        if word.end - word.start >= SHORTEST_WORD_S - ROUNDING_S:
+            continue
+        start, end = round(word.end - SHORTEST_WORD_S, 2), round(word.start + SHORTEST_WORD_S, 2)
+        if i + 1 < len(words) and words[i + 1].end - end >= SHORTEST_WORD_S - ROUNDING_S:
+            words[i], words[i + 1] = replace(word, end=end), replace(words[i + 1], start=max(words[i + 1].start, end))
+        elif i and start - words[i - 1].start >= SHORTEST_WORD_S - ROUNDING_S:
+            words[i - 1], words[i] = replace(words[i - 1], end=min(words[i - 1].end, start)), replace(word, start=start)
+    return words
 
 
 def _start(word: Word, pauses: Sequence[Pause]) -> float:
