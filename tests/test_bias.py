@@ -65,7 +65,7 @@ def test_phrases_with_a_strength_each_or_one_for_all(bias, strengths):
         ({"bias": {"Viska": math.inf}}, "strength inf"),
         ({"bias": {"Viska": "much"}}, "strength 'much'"),
         ({"bias": [7]}, "bias has 7; accepted are words"),
-        ({"bias": ["Viska"], "bias_strength": math.nan}, "strength nan"),
+        ({"bias": ["Viska"], "bias_strength": math.nan}, "bias_strength is nan; accepted is a number"),
     ],
 )
 def test_what_is_no_bias_is_refused(model, features, options, message):

@@ -52,7 +52,7 @@ def test_options_and_results_are_frozen_and_have_the_known_fields():
         ({"best_of": 5}, "best_of draws samples and needs a temperature above 0"),
         ({"patience": 2.0}, "patience belongs to beam search"),
         ({"beam_size": 2, "patience": 0.1}, "asks for no sequence"),
-        ({"beam_size": 2, "patience": math.nan}, "asks for no sequence"),
+        ({"beam_size": 2, "patience": math.nan}, "patience is nan; accepted is a number or None"),
         ({"length_penalty": 1.1}, "length_penalty is 1.1; it must be from 0 to 1"),
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
         ({"temperature": -1.0}, "temperature is -1.0; it must be 0 or more"),

@@ -59,7 +59,7 @@ def test_nothing_decoded_matches(search):
     ("pattern", "message"),
     [
         ("[a-", r"suppress_regex is '\[a-', which is no regular expression \(unterminated"),
-        (7, "suppress_regex is 7, which is no regular expression"),
+        (7, "suppress_regex is 7; accepted is a text or None"),
         ("", "suppress_regex '' matches every token"),
         (".*", "nothing can be said; narrow it"),
     ],
