@@ -1,6 +1,8 @@
 """The recogniser behind the server: jobs to transcripts, in threads."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import CancelledError
 
 import pytest
@@ -10,7 +12,7 @@ from made_up import made_up_model
 from serving import tone, wait_until
 from viska.errors import AudioError
 from viska.server.models import ModelStore
-from viska.server.recogniser import Job, ThreadRecogniser, token_bytes_of
+from viska.server.recogniser import Job, Readers, ThreadRecogniser, token_bytes_of
 
 OPTIONS = {
     "language": "en",
@@ -66,6 +68,33 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_before_the_next_se
     go_on.set()
     assert len(long.result(60).segments) < 10
     assert long.position_s < 300
+
+
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_a_job_that_is_done_keeps_nothing_of_its_recording(recogniser, monkeypatch, multilingual):
+    """A heap that waits for the search for rings is gigabytes by then."""
+    kept = []
+    read = Readers._read
+
+    def spy(*arguments):
+        transcription = read(*arguments)
+        kept.append(weakref.ref(transcription))
+        kept.append(weakref.ref(transcription.mel))
+        return transcription
+
+    monkeypatch.setattr(Readers, "_read", staticmethod(spy))
+    options = {**OPTIONS, "language": None, "multilingual": True} if multilingual else OPTIONS
+    gc.collect()
+    gc.disable()
+    try:
+        jobs = [Job(tone(40), "a", options) for _ in range(2)]
+        for job in jobs:
+            recogniser.submit(job)
+        assert all(job.result(60).segments is not None for job in jobs)
+        wait_until(lambda: not any(reference() for reference in kept))
+    finally:
+        gc.enable()
+    assert len(kept) == 4
 
 
 def test_closing_cancels_what_is_left(recogniser):
