@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import wave
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ def test_ctrl_c_leaves_finished_files_whole_and_no_halves(recordings, tiny_en, m
     result = json.loads((out / f"{first.stem}.json").read_text())
     assert result["text"].split() == (out / f"{first.stem}.txt").read_text().split()
     assert (out / f"{first.stem}.srt").read_text().endswith("in his power to do for them.\n\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_the_command_though_somebody_swallows_it(command, many_minutes, monkeypatch):
+    shown = []
+
+    def swallow(*_):
+        shown.append(1)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("viska.cli.show.Show.segment", swallow)
+    monkeypatch.setattr("viska.cli.show.ShowLines.segment", swallow)
+    outcome = command(many_minutes, *FAST[2:], "--no_speech_threshold", "None", "--guard", "False")
+    assert outcome.status == 130
+    assert outcome.err == "viska: interrupted\n"
+    assert 1 <= len(shown) < 9
+    assert not list(command.folder.iterdir())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")

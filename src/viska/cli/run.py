@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -218,11 +221,35 @@ def transcribe_one(
 def follow(job: "Transcription", audio: str, show: Show, channel: int | None = None) -> None:
     """Work through a recording, or a channel of it, showing each segment and how far it is."""
     bar: Any
-    with show.progress(job) as bar:
+    with interruptible(job), show.progress(job) as bar:
         for segment in job:
             show.segment(audio, segment if channel is None else replace(segment, channel=channel))
             bar.update(job.position_s - bar.n)
         bar.update(job.position_s - bar.n)
+
+
+@contextmanager
+def interruptible(job: "Transcription") -> Iterator[None]:
+    """Let Ctrl-C end the job, even where a library swallows what is raised in a call of its own."""
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        job.cancel()
+        raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = ours and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def check_writable(folder: Path) -> None:
