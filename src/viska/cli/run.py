@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
@@ -47,8 +47,8 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     for audio, name in zip(inputs, output_names(inputs), strict=True):
         try:
             files = Files(name, flags.output_dir, flags.output_format, layout, resume=flags.resume)
-            with memory_as_error(f"the transcription of {audio}"):
-                journals += transcribe_one(audio, model, options, show, files, ear)
+            with memory_as_error(f"the transcription of {audio}"), interruptible() as watch:
+                journals += transcribe_one(audio, model, options, show, files, ear, watch)
         except ViskaError as error:
             show.failed(audio, error)
             status = status or error.exit_code
@@ -197,7 +197,13 @@ class Ear:
 
 
 def transcribe_one(
-    audio: str, model: LazyModel, options: "TranscribeOptions", show: Show, files: Files, ear: Ear
+    audio: str,
+    model: LazyModel,
+    options: "TranscribeOptions",
+    show: Show,
+    files: Files,
+    ear: Ear,
+    watch: "Callable[[Transcription], None]",
 ) -> list[Path]:
     """Transcribe one input, showing what comes, and write its files; returns the journals that are done with."""
     from viska.transcription import Transcription, merge_channels
@@ -206,7 +212,10 @@ def transcribe_one(
     for channel, recording in ear.voices(audio):
         journal = files.journal(channel)
         job = Transcription(model.get(), recording, options, journal=journal)
+        watch(job)
         follow(job, audio, show, channel)
+        if job.cancelled:
+            raise KeyboardInterrupt
         transcripts.append(job.transcript())
         journals += [journal] if journal is not None else []
     transcript = merge_channels(transcripts) if ear.channel == "all" else transcripts[0]
@@ -221,7 +230,7 @@ def transcribe_one(
 def follow(job: "Transcription", audio: str, show: Show, channel: int | None = None) -> None:
     """Work through a recording, or a channel of it, showing each segment and how far it is."""
     bar: Any
-    with interruptible(job), show.progress(job) as bar:
+    with show.progress(job) as bar:
         for segment in job:
             show.segment(audio, segment if channel is None else replace(segment, channel=channel))
             bar.update(job.position_s - bar.n)
@@ -229,26 +238,31 @@ def follow(job: "Transcription", audio: str, show: Show, channel: int | None = N
 
 
 @contextmanager
-def interruptible(job: "Transcription") -> Iterator[None]:
-    """Let Ctrl-C end the job, even where a library swallows what is raised in a call of its own."""
-    interrupted = False
+def interruptible() -> "Iterator[Callable[[Transcription], None]]":
+    """Let Ctrl-C end the jobs that are watched, even where a library swallows what is raised in a call of its own."""
+    interrupted, jobs = threading.Event(), list["Transcription"]()
 
     def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        job.cancel()
+        interrupted.set()
+        for job in jobs:
+            job.cancel()
         raise KeyboardInterrupt
+
+    def watch(job: "Transcription") -> None:
+        jobs.append(job)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     ours = ours and threading.current_thread() is threading.main_thread()
     if ours:
         signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        yield watch
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted:
+    if interrupted.is_set():
         raise KeyboardInterrupt
 
 
