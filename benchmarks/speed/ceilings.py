@@ -37,6 +37,11 @@ class Ceilings:
         name = next((name for name, size in READ_BYTES.items() if n_bytes <= size), "1 GiB")
         return self.read[name]
 
+    @property
+    def memory(self) -> float:
+        """Bytes a second of what is too much for any cache."""
+        return self.read["1 GiB"]
+
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)

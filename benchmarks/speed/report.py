@@ -11,7 +11,7 @@ GIGA = 1e9
 NOISE = 0.1  # of one processor, from which on it is told
 RACE_HEAD = ("", "median s", "rounds", "times real time", "times Viska's time", "word errors %", "peak MiB")
 SHORT_HEAD = ("", "median ms", "95 % ms", "rounds", "times Viska's time", "word errors %", "peak MiB")
-STAGE_HEAD = ("stage", "ms", "calls", "share %", "floor ms", "floor / time %")
+STAGE_HEAD = ("stage", "ms", "calls", "share %", "floor ms", "floor / time %", "from memory %")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -94,7 +94,8 @@ def stage_table(run: Mapping[str, Any]) -> str:
     for name, stage in run["stages"].items():
         taken, floor = stage["seconds"], stage["floor"]
         numbers = (f"{1000 * taken:.1f}", str(stage["calls"]), f"{100 * stage['share']:.1f}")
-        rows.append([name, *numbers, f"{1000 * floor:.1f}", f"{100 * floor / taken:.0f}" if taken else ""])
+        memory = f"{100 * stage['from_memory'] / taken:.0f}" if "from_memory" in stage else ""
+        rows.append([name, *numbers, f"{1000 * floor:.1f}", f"{100 * floor / taken:.0f}" if taken else "", memory])
     return table(STAGE_HEAD, rows)
 
 

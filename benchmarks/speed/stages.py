@@ -66,6 +66,7 @@ class Floors:
     def __init__(self, model: viska.Whisper, found: ceilings.Ceilings) -> None:
         self.plan = engine_for(model).plan
         self.work, self.found = work.Work(model.dims, self.plan), found
+        self.read_by_steps = 0.0  # bytes
 
     def encode(self, _encoder: Encoder, mel: torch.Tensor) -> float:
         """Arithmetic."""
@@ -77,23 +78,21 @@ class Floors:
 
     def prefill(self, _decoder: Decoder, tokens: Sequence[int], memory: Any) -> float:
         """Reading, as of a step of one row."""
-        return self._reading(memory.keys.shape[2], len(tokens), 1)
+        n_bytes = self.work.step_bytes(memory.keys.shape[2], len(tokens), 1)
+        return n_bytes / self.found.read_rate(n_bytes)
 
     def step(
         self, _decoder: Decoder, tokens: Sequence[int], positions: Sequence[int], _cache: Any, memories: Any
     ) -> float:
         """Reading weights once and each window's audio once, or the arithmetic of all rows where that takes longer."""
-        n_positions = sum(memory.keys.shape[2] for memory in memories)
+        n_bytes = self.work.step_bytes(sum(memory.keys.shape[2] for memory in memories), max(positions), len(tokens))
+        self.read_by_steps += n_bytes
         arithmetic = self.work.decode(len(tokens)) / self.found.rate(self.plan.decoder)
-        return max(self._reading(n_positions, max(positions), len(tokens)), arithmetic)
+        return max(n_bytes / self.found.read_rate(n_bytes), arithmetic)
 
     def words(self, _model: Any, _tokenizer: Any, text_tokens: Sequence[int], *_rest: Any, **_options: Any) -> float:
         """Arithmetic of one pass over the text."""
         return self.work.decode(len(text_tokens)) / self.found.rate("float32")
-
-    def _reading(self, n_positions: int, n_past: int, n_rows: int) -> float:
-        n_bytes = self.work.step_bytes(n_positions, n_past, n_rows)
-        return n_bytes / self.found.read_rate(n_bytes)
 
 
 def preparation(path: Path, found: ceilings.Ceilings, *, vad: bool) -> dict[str, tuple[float, float]]:
@@ -141,9 +140,9 @@ def watched(clock: Clock, floors: Floors) -> Iterator[None]:
 
 def run(model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dict[str, Any]) -> dict[str, Any]:
     """One setting: the stages with their seconds, floors and shares of the whole."""
-    clock = Clock()
+    clock, floors = Clock(), Floors(model, found)
     viska.transcribe(model, path, **TRANSCRIPTION, **options)
-    with watched(clock, Floors(model, found)):
+    with watched(clock, floors):
         start = time.perf_counter()
         viska.transcribe(model, path, **TRANSCRIPTION, **options)
         total = time.perf_counter() - start
@@ -152,6 +151,8 @@ def run(model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dic
         stages[name] = {"seconds": taken, "floor": floor, "calls": 1}
     for name, taken in clock.seconds.items():
         stages[name] = {"seconds": taken, "floor": clock.floors[name], "calls": clock.calls[name]}
+    if "decode steps" in stages:
+        stages["decode steps"]["from_memory"] = floors.read_by_steps / found.memory
     rest = total - sum(stage["seconds"] for stage in stages.values())
     stages["search, rules, text"] = {"seconds": max(rest, 0.0), "floor": 0.0, "calls": 1}
     for stage in stages.values():

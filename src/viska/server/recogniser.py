@@ -17,6 +17,7 @@ from viska.model import Whisper
 from viska.result import Segment, Transcript
 from viska.server.memory import GiveBack
 from viska.server.models import ModelStore
+from viska.server.threads import compute_alone, others_alone
 from viska.transcription import Transcription, transcribe_options
 from viska.transcription.backend import Backend, backend_for
 from viska.transcription.conductor import Conductor, Performance
@@ -134,12 +135,15 @@ class Conductors:
 class Readers:
     """Where recordings are read and their language is told: one at a time, and beside it one of the long ones.
 
-    Reading takes memory and both processors, hence not all at once; but an hour of sound shall not keep a few seconds
-    of it waiting.
+    Reading takes memory and a processor, hence not all at once; but an hour of sound shall not keep a few seconds of it
+    waiting.
     """
 
     def __init__(self) -> None:
         self._short, self._long = (ThreadPoolExecutor(1, f"reader-{kind}") for kind in ("short", "long"))
+        with others_alone():
+            for reader in (self._short, self._long):
+                reader.submit(compute_alone).result()
 
     def read(self, job: Job, model: Whisper, backend: Backend) -> Transcription:
         """The recording of a job, ready to be decoded. Raises AudioError and CancelledError."""
@@ -199,8 +203,11 @@ class ThreadRecogniser:
             threading.Thread(target=self._work, args=(waiting,), name=f"recogniser-{i}")
             for i, waiting in enumerate(served)
         ]
-        for thread in self._threads:
-            thread.start()
+        self._started = threading.Barrier(len(self._threads) + 1)
+        with others_alone():
+            for thread in self._threads:
+                thread.start()
+            self._started.wait()
 
     def submit(self, job: Job) -> None:
         """Take a job in, and return at once."""
@@ -227,6 +234,8 @@ class ThreadRecogniser:
             self._jobs.discard(job)
 
     def _work(self, waiting: Waiting) -> None:
+        compute_alone()
+        self._started.wait()
         while True:
             try:
                 job = waiting.get(timeout=IDLE_CHECK_S)

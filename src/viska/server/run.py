@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvicorn
@@ -36,8 +37,13 @@ def serve(settings: Settings) -> None:
         budget_mb=settings.memory_budget,
         unload_after_s=settings.unload_after,
     )
-    with models.use(settings.model[0]):
-        pass  # loaded now: what is wrong with it is told at once
+
+    def load_first() -> None:
+        with models.use(settings.model[0]):
+            pass
+
+    with ThreadPoolExecutor(1) as aside:  # whose helpers end with it: see viska.server.threads
+        aside.submit(load_first).result()  # now: what is wrong with it is told at once
     recogniser = ThreadRecogniser(models, settings.workers)
     # uvicorn raises the signal that ended it once more; a server that was told to stop and did has not failed.
     signal.signal(signal.SIGTERM, lambda *_: None)
