@@ -2,7 +2,9 @@
 
 import io
 import json
+import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from viska.audio import SAMPLE_RATE, audio_tracks, load_audio, load_channels
 from viska.cli import main
 from viska.errors import AudioError, OptionError
 from viska.formats import PRESETS, LineOptions, to_ass, to_cues, to_json, to_lrc, to_srt, to_tsv, to_txt, to_vtt
-from viska.result import Transcript
+from viska.result import GuardEvent, Transcript
 from viska.transcription import merge_channels, transcribe, transcribe_channels
 
 LEFT, RIGHT = 220, 550  # Hz: each channel has a tone of its own
@@ -106,7 +108,7 @@ def test_channels_of_more_than_two():
     assert pitch(load_audio(tones(*frequencies), channel=5)) == 700
 
 
-@pytest.mark.parametrize("channel", [2, "FC", "middle"])
+@pytest.mark.parametrize("channel", [2, "FC", "tfl", "C2"])
 @pytest.mark.parametrize("kind", ["file", "array"])
 def test_a_channel_that_is_not_there(kind, channel):
     audio = STEREO if kind == "file" else tones(LEFT, RIGHT)
@@ -114,6 +116,22 @@ def test_a_channel_that_is_not_there(kind, channel):
         load_audio(audio, channel=channel)
     with pytest.raises(AudioError, match=r"no channel 1; it has 0 \(C0\)"):
         load_audio(tones(LEFT)[0], channel=1)
+
+
+@pytest.mark.parametrize("channel", ["middle", "", "all", "FL\n", "C", "1"])
+@pytest.mark.parametrize("audio", [STEREO, tones(LEFT, RIGHT)], ids=["file", "array"])
+def test_what_is_no_channel_of_any_file_is_a_wrong_option(audio, channel):
+    with pytest.raises(OptionError, match=re.escape(f"channel={channel!r} was given; accepted are None, whole")):
+        load_audio(audio, channel=channel)
+
+
+def test_ffmpegs_names_may_all_be_asked_for():
+    from av import AudioLayout
+
+    for layout in ("stereo", "7.1", "22.2", "7.1.4", "9.1.6", "downmix", "ambisonic 1", "USR70+LFE2", "SSL+TTR"):
+        for channel in AudioLayout(layout).channels:
+            with pytest.raises(AudioError, match="has no channel"):
+                load_audio(tones(LEFT), channel=channel.name)
 
 
 # Tracks
@@ -237,6 +255,18 @@ def test_channels_may_speak_different_languages():
     assert [segment.language for segment in merged.segments] == ["de", "fr", "de", "fr"]
     silent = merge_channels([voices("de")[0], Transcript("", (), "nn")])
     assert (silent.language, {segment.language for segment in silent.segments}) == ("de", {None})
+
+
+def test_what_the_guard_saw_to_is_told_of_each_channel():
+    first, second = voices()
+    early, late = GuardEvent(1.0, 2.0, "dropped", "no speech", "Thanks."), GuardEvent(7.0, 9.0, "left", "no text", "")
+    middle = GuardEvent(3.0, 4.0, "dropped", "loop", "no no no")
+    merged = merge_channels([replace(first, record=(early, late)), replace(second, record=(middle,))])
+    assert merged.record == (replace(early, channel=0), replace(middle, channel=1), replace(late, channel=0))
+    assert merged.to_dict()["record"][1]["channel"] == 1
+    assert "channel" not in early.to_dict()
+    assert merge_channels([replace(first, record=()), replace(second, record=())]).record == ()
+    assert merge_channels([first, second]).record is None
 
 
 # Formats

@@ -112,6 +112,30 @@ def test_folders_and_patterns_become_files(tmp_path):
             expand([nothing])
 
 
+def test_a_folder_says_what_of_it_is_left_out(tmp_path, caplog):
+    talks = tmp_path / "talks"
+    for name in ("a.wav", "day1/b.mp3", "day2/late/c.ogg", "transcripts/a.txt", "day2/late/c.txt"):
+        (talks / name).parent.mkdir(parents=True, exist_ok=True)
+        (talks / name).touch()
+    assert expand([str(talks)]) == [str(talks / "a.wav")]
+    (told,) = caplog.messages
+    assert told == (
+        f"left out, as folders in {talks} are not searched: {talks / 'day1'}, {talks / 'day2'}; "
+        "name them too to have their files"
+    )
+    caplog.clear()
+    assert expand([str(talks), f"{talks}/day1/", str(talks / "day2" / "late")]) == [
+        str(talks / name) for name in ("a.wav", "day1/b.mp3", "day2/late/c.ogg")
+    ]
+    assert f": {talks / 'day2'}; name them" in caplog.messages[0]
+    caplog.clear()
+    assert expand([str(talks)], [f"{talks}/day1", str(talks / "day2")]) == [str(talks / "a.wav")]
+    assert not caplog.messages
+    (talks / "a.wav").unlink()
+    with pytest.raises(AudioError, match=f"in folders below: name these, {talks / 'day1'}, {talks / 'day2'}$"):
+        expand([str(talks)])
+
+
 def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys):
     missing = str(tmp_path / "missing.wav")
     assert (
@@ -139,6 +163,9 @@ def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys)
         (["--compat", "faster"], 2, "compat is 'faster'"),
         (["--suppress_tokens", "a"], 2, "suppress_tokens is 'a'"),
         (["--clip_timestamps", "x"], 2, "clip_timestamps is 'x'"),
+        (["--clip_timestamps", "5,3"], 2, "the clip from 5.0 to 3.0 s has its end before its start"),
+        (["--channel", "foo"], 2, "channel='foo' was given; accepted are"),
+        (["--audio_track", "-1"], 2, "track=-1 was given; accepted are"),
         (["--temperature", "nan"], 2, "temperature is nan"),
         (["--temperature", "inf"], 2, "temperature is inf"),
         (["--temperature_increment_on_fallback", "nan"], 2, "temperature_increment_on_fallback is nan"),

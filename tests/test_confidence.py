@@ -77,13 +77,15 @@ def test_so_are_doubtful_words_around_it():
     assert rated(*far)[-1] == pytest.approx(among_sure, abs=1e-3)
 
 
-def test_names_of_many_pieces_and_numbers_are_heard_less_well():
-    plain, pieces, number = (
-        rated(timing(text, *probabilities))[0]
-        for text, probabilities in ((" morning", (0.9,)), (" morning", (0.9,) * 3), (" 1868", (0.9,)))
-    )
-    assert pieces < plain
-    assert number < plain
+def test_every_piece_of_a_word_must_be_right():
+    whole, pieces = (rated(timing(" morning", *probabilities))[0] for probabilities in ((0.8,), (0.8,) * 3))
+    assert pieces < whole
+    assert pieces == rated(timing(" morning", 0.8**3))[0]
+
+
+def test_numbers_are_heard_better_and_short_words_worse_than_their_probability_says():
+    plain, short, number = (rated(timing(text, 0.6))[0] for text in (" clubs", " a", " 30000"))
+    assert short < plain < number
 
 
 def test_what_was_put_to_another_word_has_none():
@@ -148,6 +150,15 @@ def test_a_mark_and_a_part_of_a_character_are_like_themselves_alone():
     assert spellings.probabilities(row[:0], []).tolist() == []
 
 
+def test_marks_that_make_other_letters_are_no_accents():
+    for accented, plain, same in (("é", "e", True), ("\N{HIRAGANA LETTER GA}", "\N{HIRAGANA LETTER KA}", False)):
+        ((one,), (other,)) = TOKENIZER.encode(accented), TOKENIZER.encode(plain)
+        row = torch.zeros(1, TOKENIZER.eot)
+        row[0, one], row[0, other] = 0.25, 0.5
+        found = spellings_of(TOKENIZER.encoding, TOKENIZER.eot).probabilities(row, [one])
+        assert found.item() == pytest.approx(0.75 if same else 0.25)
+
+
 def test_words_of_real_speech_have_a_confidence_in_viskas_own_mode_alone(tiny_en, recordings):
     from viska import transcribe
 
@@ -202,7 +213,7 @@ def test_every_word_that_counts_is_observed_with_its_segment(tmp_path):
     words = (Word(one.word, 1.0, 1.3, 0.1 * i, one.confidence) for i, one in enumerate(timings))
     transcript = Transcript(" Good — morning.", (segment(*words),), "en")
     clip = Clip("a.wav", tmp_path / "a.wav", language="en", text="good evening")
-    found = list(observed(clip, transcript, table, spoken(), 10.0))
+    found = list(observed(clip, transcript, table, spoken()))
     assert [(one.correct, one.probability, one.segment) for one in found] == [(True, 0.0, 0), (False, 0.2, 0)]
     assert found[1].word_features == word_features(timings, 2)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from viska.errors import AudioError
 from viska.formats.files import ALL
 
 PATIENCE_S = 300  # on a busy machine
@@ -83,6 +84,23 @@ def test_ctrl_c_ends_the_command_though_somebody_swallows_it(command, many_minut
     assert 1 <= len(shown) < 9
     assert not list(command.folder.iterdir())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_the_command_though_somebody_makes_another_error_of_it(recordings, command, monkeypatch):
+    heard = []
+
+    def spoil(_, audio):
+        heard.append(audio)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AudioError("it cannot be read")
+
+    monkeypatch.setattr("viska.cli.run.Ear.voices", spoil)
+    first, second = recordings / "sense_and_sensibility_0870.wav", recordings / "sense_and_sensibility_0880.flac"
+    outcome = command(first, str(second), *FAST[2:])
+    assert (outcome.status, outcome.err) == (130, "viska: interrupted\n")
+    assert heard == [str(first)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")

@@ -325,6 +325,7 @@ def test_options_from_keywords():
     assert options.decoding.beam_size == 5
     assert transcribe_options({"clip_timestamps": [3, 4]}).clip_timestamps == (3.0, 4.0)
     assert transcribe_options({"clip_timestamps": ""}).clip_timestamps == (0.0,)
+    assert transcribe_options({"clip_timestamps": "0,3,3,3,1,2,9"}).clip_timestamps == (0, 3, 3, 3, 1, 2, 9)
 
 
 def test_beams_belong_to_temperature_0_and_samples_to_the_others():
@@ -355,6 +356,8 @@ def test_beams_belong_to_temperature_0_and_samples_to_the_others():
         ({"seed": 1.5}, "seed is 1.5; accepted is a whole number"),
         ({"bias": 5}, "bias is 5; accepted are words and phrases"),
         ({"clip_timestamps": "-1,3"}, "every time must be 0 or more"),
+        ({"clip_timestamps": "0,1,5,3"}, r"the clip from 5.0 to 3.0 s has its end before its start"),
+        ({"clip_timestamps": [5, 3, 7]}, r"the clip from 5.0 to 3.0 s has its end before its start"),
         ({"task": "lang_id"}, "use detect_language"),
         ({"beam_size": 0}, "beam_size is 0"),
         ({"batch_size": 0}, "batch_size is 0; it must be 1 or more"),

@@ -94,6 +94,15 @@ def test_3_a_clip_that_ends_behind_the_end_comes_to_an_end(model, compat):
     assert transcribe(model, noise(3), compat=compat, clip_timestamps=[50, 90], **FAST).segments == ()
 
 
+def test_a_clip_that_ends_before_its_start_is_passed_over_as_there(model):
+    """Ours is an error: see the options."""
+    options = {**FAST, "compat": "openai", "logprob_threshold": None}
+    only = transcribe(model, noise(3), clip_timestamps="1,2", **options)
+    assert only.segments
+    assert transcribe(model, noise(3), clip_timestamps="2,1,1,2", **options) == only
+    assert transcribe(model, noise(3), clip_timestamps="2,1", **options).segments == ()
+
+
 def test_4_a_carried_prompt_that_fills_the_room_is_carried(tokenizer):
     """It vanishes: PR 2823."""
     initial = tokenizer.encode(" " + " ".join(["Ishmael"] * 300))

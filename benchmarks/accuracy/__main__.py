@@ -26,7 +26,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="base")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", metavar="WORD", help="contenders with this in their name alone")
-    parser.add_argument("--most", type=int, help="so many recordings of each language and kind, evenly from all")
+    parser.add_argument(
+        "--most",
+        type=int,
+        nargs="+",
+        default=[None],
+        help="so many recordings of each language and kind, evenly from all; of each manifest, or one number for all",
+    )
     parser.add_argument("--longest", type=float, help="no recording that is longer (s)")
     return parser.parse_args(arguments)
 
@@ -34,7 +40,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print, and return the exit status: 0 only where no mode of Viska's is above the rivals."""
     args = parse(arguments)
-    clips = choose([clip for manifest in args.manifests for clip in read_manifest(manifest)], args.most, args.longest)
+    most = args.most * len(args.manifests) if len(args.most) == 1 else args.most
+    chosen = [choose(read_manifest(path), n, args.longest) for path, n in zip(args.manifests, most, strict=True)]
+    clips = [clip for each in chosen for clip in each]
     engines = Engines(args.model, args.threads)
     rivals, modes = (
         [

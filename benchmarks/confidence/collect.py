@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from viska.evaluation.hypothesis import HeardSegment, HeardWord, Hypothesis
+from benchmarks.confidence.said import judged
+
 from viska.evaluation.manifest import Clip
 from viska.evaluation.run import read_samples
-from viska.evaluation.score import score
 from viska.model import Whisper
 from viska.result import Transcript
 from viska.timing import WordTiming
@@ -74,7 +74,7 @@ def observe(model: Whisper, clip: Clip) -> Iterator[Observed]:
         job = Transcription(model, samples, transcribe_options(OPTIONS))
         deque(job, maxlen=0)
     speech = speech_track(voice_activity(samples), job.mel.n_frames)
-    yield from observed(clip, job.transcript(), table, speech, job.duration_s)
+    yield from observed(clip, job.transcript(), table, speech)
 
 
 def number_words(table: list[Features], timings: Sequence[WordTiming]) -> None:
@@ -85,25 +85,13 @@ def number_words(table: list[Features], timings: Sequence[WordTiming]) -> None:
         table.append(word_features(words, number))
 
 
-def observed(
-    clip: Clip, transcript: Transcript, table: Sequence[Features], speech: SpeechTrack, duration_s: float
-) -> Iterator[Observed]:
+def observed(clip: Clip, transcript: Transcript, table: Sequence[Features], speech: SpeechTrack) -> Iterator[Observed]:
     """The words of a transcript that count, in order; `table` has the features of each by its number."""
     places = [
         (number, segment, word) for number, segment in enumerate(transcript.segments) for word in segment.words or ()
     ]
-    # The scorer leaves out words without letters. Their places, instead of a confidence, tell which are left.
-    heard = Hypothesis(
-        text=transcript.text,
-        segments=tuple(HeardSegment(one.text, one.start, one.end) for one in transcript.segments),
-        words=tuple(
-            HeardWord(word.word, word.start, word.end, word.probability, float(place))
-            for place, (_, _, word) in enumerate(places)
-        ),
-    )
-    for judged in score(clip, heard, duration_s).words:
-        assert judged.confidence is not None
-        number, segment, word = places[round(judged.confidence)]
+    for place, right in judged(clip, transcript.text, [word.word for _, _, word in places]).items():
+        number, segment, word = places[place]
         if word.confidence is not None:
             features = table[round(word.confidence)]
-            yield Observed(number, features, segment_features(segment, speech), word.probability, judged.correct)
+            yield Observed(number, features, segment_features(segment, speech), word.probability, right)

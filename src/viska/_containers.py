@@ -5,8 +5,9 @@ Knows open binary files only; where they come from is the business of `viska.aud
 
 import logging
 import os
+import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from viska._aside import aside
 from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate
 from viska.errors import AudioError, OutOfMemoryError
 
@@ -34,6 +36,11 @@ _TOLERANCE_S = 0.2
 
 # What people say for FFmpeg's names.
 _SIDES = {"left": "FL", "right": "FR"}
+
+# All that FFmpeg has names for, and those that it, or `default_names`, numbers.
+_PLACES = "FL FR FC LFE BL BR FLC FRC BC SL SR TC TFL TFC TFR TBL TBC TBR DL DR WL WR SDL SDR LFE2 TSL TSR BFC BFL BFR"
+_PLACES += " SSL SSR TTL TTR BIL BIR UNSD UNK"
+_CHANNEL = re.compile(rf"{_PLACES.replace(' ', '|')}|(C|USR|AMBI)\d+")
 
 # Sizes from here on (2 GiB, 4 GiB) are what programs write into a WAV header when they do not know the size yet.
 _UNKNOWN_SIZE = 0x7FFF0000
@@ -93,13 +100,17 @@ def float_samples(pcm: bytes | bytearray) -> NDArray[np.float32]:
     return samples
 
 
-def decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> Iterator[memoryview]:
+def decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> Iterator[bytearray]:
     """An audio track of a seekable binary file, as mono at `sr` Hz: blocks of native 16-bit samples.
 
     The samples are those of `ffmpeg -ac 1 -f s16le`. What is damaged is left out with a logged warning, as is what a
     file that breaks off no longer has. Raises AudioError where nothing can be decoded, and for a track or channel that
     the file does not have.
     """
+    return aside(_decode_blocks(file, name, sr, choice))
+
+
+def _decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice) -> Generator[memoryview, None, None]:
     from av.error import FFmpegError
 
     try:
@@ -165,6 +176,11 @@ def default_names(n_channels: int) -> tuple[str, ...]:
     return ("FL", "FR") if n_channels == 2 else tuple(f"C{number}" for number in range(n_channels))
 
 
+def may_be_channel(name: str) -> bool:
+    """Whether any file may have a channel of this name, in whatever letters."""
+    return _CHANNEL.fullmatch(_ffmpeg_name(name)) is not None
+
+
 def channel_number(names: Sequence[str], channel: int | str | None, name: str) -> int | None:
     """The number of a channel that is given by it or by its name; None for None. Raises AudioError if it is not there.
 
@@ -174,13 +190,16 @@ def channel_number(names: Sequence[str], channel: int | str | None, name: str) -
         return None
     number = channel
     if isinstance(channel, str):
-        wanted = _SIDES.get(channel.lower(), channel.upper())
+        wanted = _ffmpeg_name(channel)
         number = names.index(wanted) if wanted in names else -1
     if isinstance(number, int) and 0 <= number < len(names):
         return number
     known = ", ".join(f"{number} ({label})" for number, label in enumerate(names))
-    apart = " viska.transcribe_channels transcribes each by itself." if channel == "all" else ""
-    raise AudioError(f"{name} has no channel {channel!r}; it has {known}: give one of these, by number or name.{apart}")
+    raise AudioError(f"{name} has no channel {channel!r}; it has {known}: give one of these, by number or name.")
+
+
+def _ffmpeg_name(channel: str) -> str:
+    return _SIDES.get(channel.lower(), channel.upper())
 
 
 def _unreadable(name: str, error: Exception) -> AudioError:

@@ -62,9 +62,9 @@ def load_audio(
     """Audio as mono float32 samples within ±1, (samples,), at `sr` Hz.
 
     `file` is a path (sound or video, in any format that FFmpeg reads), "-" (standard input), the bytes of a file, or a
-    binary file object, which is read from its beginning and left open. An array or tensor is taken to be at `sr` Hz
-    already: (samples,) or (channels, samples); float32 mono comes back as it is, not copied. A file that breaks off
-    gives what it still holds, with a logged warning.
+    binary file object, which is read from its beginning, beside the main thread, and left open. An array or tensor is
+    taken to be at `sr` Hz already: (samples,) or (channels, samples); float32 mono comes back as it is, not copied. A
+    file that breaks off gives what it still holds, with a logged warning.
 
     Of several audio tracks (`audio_tracks` lists them) the one numbered `track` is taken, or the best one; of several
     channels the one with the number or name `channel` ("left", "right", or FFmpeg's: "FC"), or the mean of all.
@@ -73,7 +73,7 @@ def load_audio(
     be no track or channel. Needs no ffmpeg program.
     """
     _check_rate(sr)
-    choice = _choice(track, channel)
+    choice = choice_of(track, channel)
     if isinstance(file, (np.ndarray, torch.Tensor)):
         return _mono(_array_samples(file, choice), choice.channel)
     with _opened(file) as (stream, name):
@@ -83,7 +83,7 @@ def load_audio(
 def load_channels(file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None) -> NDArray[np.float32]:
     """The channels apart: (channels, samples) float32 at `sr` Hz. Takes and raises what `load_audio` does."""
     _check_rate(sr)
-    choice = _choice(track, None)
+    choice = choice_of(track, None)
     if isinstance(file, (np.ndarray, torch.Tensor)):
         return np.atleast_2d(_array_samples(file, choice))
     with _opened(file) as (stream, name):
@@ -107,11 +107,17 @@ def _check_rate(sr: Any) -> None:
         raise AudioError(f"A sample rate of {sr!r} was given; it must be a whole number of Hz above 0, such as 16000.")
 
 
-def _choice(track: Any, channel: Any) -> _containers.Choice:
+def choice_of(track: Any, channel: Any) -> _containers.Choice:
+    """What is to be taken of a file. Raises OptionError for what can be no track or channel of any."""
     if not (track is None or _is_count(track)):
         raise OptionError(f"track={track!r} was given; accepted are None and whole numbers from 0.")
-    if not (channel is None or _is_count(channel) or isinstance(channel, str)):
-        raise OptionError(f"channel={channel!r} was given; accepted are None, whole numbers from 0, and names.")
+    named = isinstance(channel, str) and _containers.may_be_channel(channel)
+    if not (channel is None or _is_count(channel) or named):
+        apart = " viska.transcribe_channels transcribes each by itself." if channel == "all" else ""
+        raise OptionError(
+            f"channel={channel!r} was given; accepted are None, whole numbers from 0, 'left', 'right', and FFmpeg's "
+            f"names, such as 'FC'.{apart}"
+        )
     return _containers.Choice(track, channel)
 
 
@@ -121,10 +127,10 @@ def _is_count(value: Any) -> bool:
 
 def audio_blocks(
     file: AudioSource, *, track: int | None = None, channel: int | str | None = None
-) -> Iterator[memoryview]:
+) -> Iterator[bytearray]:
     """What `load_audio` loads of a file, at 16 kHz and not yet as floats: blocks of native 16-bit samples."""
     with _opened(file) as (stream, name):
-        yield from _containers.decode_blocks(stream, name, SAMPLE_RATE, _choice(track, channel))
+        yield from _containers.decode_blocks(stream, name, SAMPLE_RATE, choice_of(track, channel))
 
 
 @contextmanager

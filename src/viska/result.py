@@ -106,14 +106,18 @@ class GuardEvent(DictView):
 
     `action` is "dropped" for text that is not in the transcript, "decoded again" for text that was replaced,
     "recovered" for speech whose text was found at a second look, and "left" for speech without any sound text. `reason`
-    says why, and `text` is what was dropped, replaced or recovered.
+    says why, and `text` is what was dropped, replaced or recovered. `channel`, from 0, is there where each was
+    transcribed apart.
     """
+
+    _absent_when_none = ("channel",)
 
     start: float
     end: float
     action: str
     reason: str
     text: str
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=True)

@@ -173,20 +173,27 @@ def get_writer(output_format: str, output_dir: str | os.PathLike[str]) -> Callab
 
     Raises OptionError for any other format.
     """
-    if output_format in _WRITERS:
-        return _WRITERS[output_format](output_dir)
-    if output_format != "all":
+    if output_format == "all":
+        return _EveryFormat(output_dir)
+    if output_format not in _WRITERS:
         raise OptionError(f"unknown output format {output_format!r}: give one of {', '.join([*_WRITERS, 'all'])}")
+    return _WRITERS[output_format](output_dir)
 
-    def write_all(
+
+class _EveryFormat:
+    """Is called as a `ResultWriter` is, and writes a file of each format."""
+
+    def __init__(self, output_dir: str | os.PathLike[str]) -> None:
+        self.output_dir = output_dir
+
+    def __call__(
+        self,
         result: Mapping[str, Any],
         audio_path: str | os.PathLike[str],
         options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        write(result, audio_path, output_dir, "all", _line_options(options, kwargs))
-
-    return write_all
+        write(result, audio_path, self.output_dir, "all", _line_options(options, kwargs))
 
 
 def _line_options(options: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> LineOptions:

@@ -36,13 +36,13 @@ def run_transcribe(flags: argparse.Namespace) -> int:
         # Heavy, and not needed for --help or a wrong flag.
         import torch
 
-        options, layout = options_of(flags), layout_of(flags)
+        options, layout, ear = options_of(flags), layout_of(flags), ear_of(flags)
     show = ShowJson() if flags.json else ShowLines() if flags.verbose else Show()
     check_writable(Path(flags.output_dir))
     if flags.threads > 0:
         torch.set_num_threads(flags.threads)
     status, inputs = expand_all(flags.audio, show)
-    model, ear = LazyModel(flags), Ear(flags.audio_track, flags.channel)
+    model = LazyModel(flags)
     journals: list[Path] = []
     for audio, name in zip(inputs, output_names(inputs), strict=True):
         try:
@@ -64,7 +64,7 @@ def expand_all(names: Sequence[str], show: Show) -> tuple[int, list[str]]:
     status, inputs = 0, list[str]()
     for name in names:
         try:
-            inputs += expand([name])
+            inputs += expand([name], names)
         except AudioError as error:
             show.failed(name, error)
             status = status or error.exit_code
@@ -171,6 +171,14 @@ class Files:
         return write(transcript, self.name, self.folder, self.output_format, self.layout)
 
 
+def ear_of(flags: argparse.Namespace) -> "Ear":
+    """Where to listen. Raises OptionError for what can be no track or channel."""
+    from viska.audio import choice_of
+
+    choice_of(flags.audio_track, None if flags.channel == "all" else flags.channel)
+    return Ear(flags.audio_track, flags.channel)
+
+
 @dataclass(frozen=True)
 class Ear:
     """Which audio track and channel are listened to."""
@@ -262,8 +270,8 @@ def interruptible() -> "Iterator[Callable[[Transcription], None]]":
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+        if interrupted.is_set():
+            raise KeyboardInterrupt  # whatever else was made of it
 
 
 def check_writable(folder: Path) -> None:

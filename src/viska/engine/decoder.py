@@ -4,9 +4,10 @@ Axes: L layers, W windows, G rows of each, R = W G, H heads, T token positions, 
 V vocabulary.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 
 import torch
 import torch.nn.functional as F
@@ -72,11 +73,10 @@ class Decoder:
         self.norm = Norm.of(module.ln)
         self.embedding = module.token_embedding.weight.detach()
         self.positions = module.positional_embedding.detach()
-        with ThreadPoolExecutor(1) as aside:
-            # Half of all weights, and one core packs them.
-            vocabulary = aside.submit(projection, self.embedding, None, plan.decoder)
-            self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
-            self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
+        # Half of all weights, and one core packs them.
+        vocabulary = _beside(lambda: projection(self.embedding, None, plan.decoder))
+        self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
+        self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
         self.vocabulary = vocabulary.result()
 
     @property
@@ -181,6 +181,20 @@ def score_scale(attention: MultiHeadAttention) -> float:
 def _joined(a: Tensor) -> Tensor:
     """(1, H, T, d) -> (T, D)."""
     return a[0].transpose(0, 1).flatten(start_dim=1)
+
+
+def _beside(work: Callable[[], Projection]) -> Future[Projection]:
+    """What comes of work that another thread does. No executor: these begin nothing once the main thread is through."""
+    made: Future[Projection] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work())
+        except BaseException as error:  # raised where the result is asked for
+            made.set_exception(error)
+
+    Thread(target=run, name="viska-packing").start()
+    return made
 
 
 def _fused_cross(blocks: Sequence[ResidualAttentionBlock]) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,7 +47,7 @@ def serve(settings: Settings) -> None:
         aside.submit(load_first).result()  # now: what is wrong with it is told at once
     recogniser = ThreadRecogniser(models, settings.workers)
     # uvicorn raises the signal that ended it once more; a server that was told to stop and did has not failed.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         Server(uvicorn_config(create_app(settings, models, recogniser), settings)).run()
     finally:

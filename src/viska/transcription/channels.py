@@ -9,7 +9,7 @@ from viska.audio import AudioSource, load_channels
 from viska.errors import OptionError
 from viska.formats.channels import mark
 from viska.model import Whisper
-from viska.result import Segment, Transcript
+from viska.result import GuardEvent, Segment, Transcript
 from viska.transcription.pipeline import segment_line, transcribe
 
 
@@ -64,7 +64,8 @@ def channel_line(segment: Segment) -> str:
 def merge_channels(transcripts: Sequence[Transcript]) -> Transcript:
     """One transcript of those of the channels 0, 1, ...: segments by their start, those of equal start by channel.
 
-    Its language is that of the channel that says most; where channels differ, each segment tells its own.
+    Its language is that of the channel that says most; where channels differ, each segment tells its own. Its record is
+    that of all, in order of time; each event tells its channel.
     """
     several = len({transcript.language for transcript in transcripts if transcript.segments}) > 1
     segments = [
@@ -75,4 +76,16 @@ def merge_channels(transcripts: Sequence[Transcript]) -> Transcript:
     segments.sort(key=lambda segment: segment.start)  # stable
     numbered = tuple(replace(segment, id=number) for number, segment in enumerate(segments))
     chief = max(transcripts, key=lambda transcript: len(transcript.text))
-    return Transcript("".join(segment.text for segment in numbered), numbered, chief.language)
+    return Transcript("".join(segment.text for segment in numbered), numbered, chief.language, _merged(transcripts))
+
+
+def _merged(transcripts: Sequence[Transcript]) -> tuple[GuardEvent, ...] | None:
+    """The records of the channels; None where the guard was off."""
+    if all(transcript.record is None for transcript in transcripts):
+        return None
+    events = [
+        replace(event, channel=channel)
+        for channel, transcript in enumerate(transcripts)
+        for event in transcript.record or ()
+    ]
+    return tuple(sorted(events, key=lambda event: event.start))

@@ -35,7 +35,8 @@ class TranscribeOptions:
     carry_initial_prompt: bool = False
     """Whether the initial prompt stands before every window."""
     clip_timestamps: tuple[float, ...] = (0.0,)
-    """Start, end, start, end ... of the parts to transcribe, in seconds; the last end may be left out."""
+    """Start, end, start, end ... of the parts to transcribe, in seconds; the last end may be left out. With `compat` a
+    clip that ends before it starts is passed over; else it is an OptionError."""
     word_timestamps: bool = False
     """Whether to tell when each word was said."""
     prepend_punctuations: str = "\"'“¿([{-"
@@ -146,10 +147,20 @@ def _validate(options: TranscribeOptions) -> None:
         raise OptionError("hallucination_silence_threshold looks at words: give word_timestamps too")
     if options.decoding.task == "lang_id":
         raise OptionError("task 'lang_id' tells a language and transcribes nothing; use detect_language")
+    _validate_clips(options)
     _validate_batch(options)
     _validate_detection(options)
     for temperature in options.temperature:
         validate(options.decoding_at(temperature, ()))
+
+
+def _validate_clips(options: TranscribeOptions) -> None:
+    points = options.clip_timestamps
+    for start, end in zip(points[::2], points[1::2], strict=False):  # the last may have no end
+        if end < start and options.compat is None:
+            raise OptionError(
+                f"clip_timestamps: the clip from {start} to {end} s has its end before its start; give start,end,..."
+            )
 
 
 def _validate_batch(options: TranscribeOptions) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 LEAST = 1e-6
 """Of all probability that is not of marks; next to none of nothing is none."""
+ACCENTS = range(0x300, 0x370)
+"""Combining marks of Latin, Greek and Cyrillic letters; those of other scripts are vowels, or make other letters."""
 
 
 class Spellings:
@@ -50,7 +52,11 @@ def _letters(data: bytes) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    return "".join(letter for letter in unicodedata.normalize("NFKD", text.casefold()) if letter.isalnum())
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text.casefold()) if _counts(letter))
+
+
+def _counts(letter: str) -> bool:
+    return letter.isalnum() or (unicodedata.category(letter).startswith("M") and ord(letter) not in ACCENTS)
 
 
 @lru_cache(maxsize=2)
