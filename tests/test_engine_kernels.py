@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from viska.compute import COMPUTE_TYPES
 from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, projection
+from viska.engine.native.library import library
+from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import ComputePlan, Hardware, dtype_of, resolve
 from viska.errors import OptionError
 from viska.quantization import dequantize_rows, quantize_rows
@@ -21,10 +23,12 @@ WIDE = Hardware(bfloat16=True, int8=True, int8_dot_products=True)
 FLOAT32 = ComputePlan("float32", "float32", torch.float32)
 
 needs_int8 = pytest.mark.skipif(not Hardware.here().int8, reason="this processor computes no int8")
+needs_native = pytest.mark.skipif(library() is None, reason="no compiled code for this processor")
 needs_dot_products = pytest.mark.skipif(not Hardware.here().int8_dot_products, reason="needs int8 dot products")
 KINDS = [
     pytest.param(FbgemmInt8Projection, marks=needs_int8),
     pytest.param(OneDnnInt8Projection, marks=needs_dot_products),
+    pytest.param(NativeProjection, marks=needs_native),
 ]
 
 
@@ -151,7 +155,7 @@ def test_int8_gives_each_row_the_same_whatever_rows_are_beside_it(kind):
     others = [torch.cat([linear(part) for part in torch.split(x, size)]) for size in (1, 2, 5, 16, 32)]
     others += [linear(x.flip(0)).flip(0), linear(x.view(3, 11, 64)).view(33, 40)]
     for other in others:
-        if kind is FbgemmInt8Projection:  # which a step of the decoder goes through, with whatever windows there are
+        if kind is not OneDnnInt8Projection:  # which no step of the decoder, with whatever windows, goes through
             assert torch.equal(other, together)
         else:  # sums of integers are exact; what they are multiplied by may be rounded in another order
             torch.testing.assert_close(other, together, rtol=1e-6, atol=1e-6 * float(together.abs().max()))
@@ -177,12 +181,13 @@ def test_floating_formats_are_plain_products(number_format):
 
 def test_the_kernel_follows_the_hardware(monkeypatch):
     weight = made_up(16, 16, 1)
+    for_few = FbgemmInt8Projection if library() is None else NativeProjection
+    for_many = OneDnnInt8Projection if Hardware.here().int8_dot_products else FbgemmInt8Projection
+    assert [type(projection(weight, None, "int8", many_rows=many)) for many in (False, True)] == [for_few, for_many]
+    assert isinstance(projection(made_up(16, 15, 1), None, "int8"), FbgemmInt8Projection)
     monkeypatch.setattr(Hardware, "here", classmethod(lambda _: INT8))
-    kinds = [type(projection(weight, None, "int8", many_rows=many)) for many in (True, False)]
-    assert kinds == [FbgemmInt8Projection, FbgemmInt8Projection]
-    monkeypatch.undo()
-    if Hardware.here().int8_dot_products:
-        assert isinstance(projection(weight, None, "int8", many_rows=True), OneDnnInt8Projection)
+    assert isinstance(projection(weight, None, "int8", many_rows=True), FbgemmInt8Projection)
+    monkeypatch.setattr(NativeProjection, "fits", staticmethod(lambda _: False))
     assert isinstance(projection(weight, None, "int8"), FbgemmInt8Projection)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from viska.engine.cache import CrossMemory, SelfCache, past_mask
 from viska.engine.encoder import Norm, fused_qkv, mlp_layers
 from viska.engine.kernels import Projection, projection
+from viska.engine.native.step import NativeStep
 from viska.engine.plan import ComputePlan, dtype_of
 from viska.model import MultiHeadAttention, ResidualAttentionBlock, TextDecoder
 
@@ -68,7 +69,6 @@ class Decoder:
     def __init__(self, module: TextDecoder, plan: ComputePlan) -> None:
         blocks = [block for block in module.blocks if isinstance(block, ResidualAttentionBlock)]
         self.n_head = blocks[0].attn.n_head
-        self.attention_dtype = plan.attention
         self.dtype = dtype_of(plan.decoder)
         self.norm = Norm.of(module.ln)
         self.embedding = module.token_embedding.weight.detach()
@@ -78,6 +78,8 @@ class Decoder:
         self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
         self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
         self.vocabulary = vocabulary.result()
+        self.native = NativeStep.of(self.blocks, self.norm, self.vocabulary, self.n_head)
+        self.attention_dtype = torch.bfloat16 if self.native else plan.attention
 
     @property
     def n_ctx(self) -> int:
@@ -107,12 +109,11 @@ class Decoder:
         x = self._embed(torch.tensor(tokens, device=self.positions.device), slice(0, n))  # (T, D)
         mask = torch.full((n, n), -torch.inf, dtype=self.dtype, device=x.device).triu_(1) if n > 1 else None
         kept = []
-        for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
+        for layer, block in enumerate(self.blocks):
             q, k, v = self._heads(block.qkv(block.attn_norm(x)), 3)  # (H, T, d) each
             kept.append((k, v))
             x = x + block.out(_joined(attend(q[None], k[None], v[None], mask)))
-            q = self._heads(block.cross_query(block.cross_norm(x)), 1)[0]  # (H, T, d)
-            x = x + block.cross_out(_joined(attend(q[None], keys[None], values[None])))
+            x = x + block.cross_out(self._hear(block.cross_query(block.cross_norm(x)), layer, memory))
             x = x + block.down(F.gelu(block.up(block.mlp_norm(x))))
         return x, torch.stack([k for k, _ in kept]), torch.stack([v for _, v in kept])
 
@@ -132,6 +133,8 @@ class Decoder:
         x = self._embed(torch.tensor(tokens, device=device), where)  # (R, D)
         n_shown = -(-(max(positions) + 1) // SHOWN) * SHOWN
         cache.reserve(n_shown)
+        if self.native is not None:
+            return self.native(x, positions, cache, memories)
         mask = past_mask(positions, n_shown, like=cache.keys)
         for layer, block in enumerate(self.blocks):
             qkv = block.qkv(block.attn_norm(x)).view(n_rows, 3, self.n_head, -1)  # (R, 3, H, d)
@@ -145,14 +148,16 @@ class Decoder:
 
     def _hear_all(self, q: Tensor, layer: int, memories: Sequence[CrossMemory]) -> Tensor:
         """Queries (R, D) over the memories of their windows -> (R, D); the rows of a window read its memory once."""
-        heads = q.view(len(memories), -1, self.n_head, q.shape[-1] // self.n_head).transpose(1, 2)  # (W, H, G, d)
-        own = slice(layer, layer + 1)
-        heard = [
-            attend(queries, memory.keys[own], memory.values[own])
-            for queries, memory in zip(torch.split(heads, 1), memories, strict=True)
-        ]  # (1, H, G, d) each
-        joined = torch.cat(heard) if len(heard) > 1 else heard[0]
-        return joined.transpose(1, 2).reshape(len(q), -1)
+        shared = torch.split(q, len(q) // len(memories))  # (G, D) each
+        heard = [self._hear(own, layer, memory) for own, memory in zip(shared, memories, strict=True)]
+        return torch.cat(heard) if len(heard) > 1 else heard[0]
+
+    def _hear(self, q: Tensor, layer: int, memory: CrossMemory) -> Tensor:
+        """Queries (G, D) over one window's memory -> (G, D)."""
+        if self.native is not None:
+            return self.native.hear(q, layer, memory)
+        heads = self._heads(q, 1)  # (1, H, G, d)
+        return _joined(attend(heads, memory.keys[layer, None], memory.values[layer, None]))
 
     def _embed(self, tokens: Tensor, where: Tensor | slice) -> Tensor:
         return (self.embedding[tokens] + self.positions[where]).float()

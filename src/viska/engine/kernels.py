@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import Hardware, dtype_of
 from viska.quantization import STEPS, quantize_rows, row_peaks
 
@@ -62,7 +63,7 @@ class OneDnnInt8Projection:
 
 
 class FbgemmInt8Projection:
-    """int8 through FBGEMM, which needs no more than AVX2."""
+    """int8 through FBGEMM, which needs no more than AVX2. For few rows, compiled code's stand-in and its oracle."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         zero_points = torch.zeros(len(scale), dtype=torch.long)
@@ -95,5 +96,9 @@ def projection(weight: Tensor, bias: Tensor | None, number_format: str, *, many_
     if number_format != "int8":
         return PlainProjection(weight, bias, dtype_of(number_format))
     quantized, scale = quantize_rows(weight)
-    kind = OneDnnInt8Projection if many_rows and Hardware.here().int8_dot_products else FbgemmInt8Projection
+    kind: type[NativeProjection | OneDnnInt8Projection | FbgemmInt8Projection] = FbgemmInt8Projection
+    if not many_rows and NativeProjection.fits(quantized):
+        kind = NativeProjection
+    elif many_rows and Hardware.here().int8_dot_products:
+        kind = OneDnnInt8Projection
     return kind(quantized, scale, bias)

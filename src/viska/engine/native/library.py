@@ -1,0 +1,70 @@
+"""The compiled code, and the threads that it computes with."""
+
+import ctypes
+import logging
+from ctypes import CDLL, Structure, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from viska.engine.plan import Hardware
+
+logger = logging.getLogger(__name__)
+
+
+class Team(Structure):
+    """The threads of a call: those of torch's own OpenMP, so that there are no more of them than processors."""
+
+    _fields_ = (("parallel", c_void_p), ("thread", c_void_p), ("size", c_void_p), ("n_threads", c_int64))
+
+
+@dataclass(frozen=True)
+class Library:
+    """The code for this processor. `unsigned` tells whether its products take activations offset by 128."""
+
+    code: CDLL
+    unsigned: bool
+    openmp: tuple[int, int, int] | None
+
+    def team(self) -> Team:
+        """As many threads as torch computes with in this thread; one where torch has no OpenMP."""
+        n_threads = torch.get_num_threads()
+        if self.openmp is None or n_threads == 1:
+            return Team(None, None, None, 1)
+        return Team(*self.openmp, n_threads)
+
+
+def library() -> Library | None:
+    """What was built for this processor, if anything was; torch's own limit, ATEN_CPU_CAPABILITY, holds here too."""
+    if not Hardware.here().int8 or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        return None
+    return _loaded("avx512" if Hardware.here().int8_dot_products else "avx2")
+
+
+@cache
+def _loaded(instructions: str) -> Library | None:
+    path = Path(__file__).with_name(f"decoder-{instructions}.so")
+    try:
+        code = CDLL(str(path))
+    except OSError as error:
+        logger.info("no compiled step of the decoder (%s): computing with torch", error)
+        return None
+    code.viska_step_room.restype = c_int64
+    for name in ("viska_step", "viska_linear", "viska_hear"):
+        getattr(code, name).restype = None
+    return Library(code, instructions == "avx512", _openmp())
+
+
+def _openmp() -> tuple[int, int, int] | None:
+    """The addresses of what starts threads, numbers and counts them, in the OpenMP that torch itself computes with."""
+    try:
+        # Looked up among what torch depends on, whatever file that is in.
+        torch_library = CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        parallel, thread, size = (ctypes.cast(getattr(torch_library, name), c_void_p).value for name in names)
+    except (OSError, AttributeError) as error:
+        logger.info("torch computes without OpenMP (%s): one thread for the decoder", error)
+        return None
+    return parallel or 0, thread or 0, size or 0
