@@ -1,4 +1,4 @@
-"""Compiles the decoder's step (src/viska/engine/native/decoder.c) when a wheel is built or a checkout is installed.
+"""Compiles the engine's C code (src/viska/engine/native/*.c) when a wheel is built or a checkout is installed.
 
 The compiler comes from the package index (ziglang), so that none has to be there. Where the code cannot be compiled, or
 would not run, Viska is installed without it, and computes the same with torch, more slowly.
@@ -29,22 +29,22 @@ class NativeBuild(BuildHookInterface):
             return
         try:
             for name, processor in PROCESSORS.items():
-                compile_for(processor, NATIVE / f"decoder-{name}.so")
+                compile_for(processor, NATIVE / f"kernels-{name}.so")
         except (OSError, subprocess.CalledProcessError) as error:
             told = getattr(error, "stderr", "") or ""
-            self.app.display_warning(f"Viska's compiled step of the decoder is left out: {error}\n{told}")
+            self.app.display_warning(f"Viska's compiled code is left out: {error}\n{told}")
             return
-        build_data["artifacts"] += [f"src/viska/engine/native/decoder-{name}.so" for name in PROCESSORS]
+        build_data["artifacts"] += [f"src/viska/engine/native/kernels-{name}.so" for name in PROCESSORS]
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-manylinux_{GLIBC.replace('.', '_')}_x86_64"
 
 
 def compile_for(processor: str, target: Path) -> None:
-    """Compile decoder.c; the file appears whole or not at all."""
+    """Compile all of it; the file appears whole or not at all."""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-target", f"x86_64-linux-gnu.{GLIBC}"]
-        command += [f"-mcpu={processor}", "-o", str(made), str(NATIVE / "decoder.c")]
+        command += [f"-mcpu={processor}", "-o", str(made), *map(str, sorted(NATIVE.glob("*.c")))]
         caches = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
         subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | caches)
         half = target.with_suffix(".new")

@@ -13,8 +13,10 @@ from made_up import made_up_mel, made_up_model
 from viska.engine import Engine
 from viska.engine.cache import CrossMemory
 from viska.engine.decoder import Decoder
+from viska.engine.encoder import PlainAttention
 from viska.engine.kernels import FbgemmInt8Projection
 from viska.engine.native import library as native
+from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import ComputePlan, Hardware
 from viska.quantization import STEPS, quantize_rows, row_peaks
@@ -236,7 +238,7 @@ def test_without_the_file_it_is_told_and_torch_computes(model, monkeypatch, capl
     native._loaded.cache_clear()
     assert decoder.native is None
     assert isinstance(decoder.vocabulary, FbgemmInt8Projection)
-    assert "no compiled step of the decoder" in caplog.text
+    assert "no compiled code" in caplog.text
 
 
 def test_without_openmp_one_thread_computes(model, monkeypatch, code):
@@ -263,3 +265,41 @@ def test_an_engine_keeps_the_audio_in_half_the_bytes(model):
     heard = engine.encode(made_up_mel()[0])
     assert heard.memory.keys.dtype == heard.memory.values.dtype == torch.bfloat16
     assert set(engine.detect_language(heard, ["en", "de"])) == {"en", "de"}
+
+
+# The encoder
+
+
+@pytest.mark.parametrize("n_positions", [1, 7, 32, 100, 1500])
+def test_attention_of_the_encoder_is_torchs(code, threads, n_positions):
+    qkv = torch.randn(n_positions, 3 * 192, generator=torch.Generator().manual_seed(4)) * 2
+    plain = PlainAttention(torch.empty(3, 3, n_positions, 64))(qkv)
+    for n_threads in (1, 2, 5):
+        threads(n_threads)
+        attention = NativeAttention(code, n_positions, 192)
+        first = attention(qkv).clone()
+        torch.testing.assert_close(first, plain, rtol=1e-5, atol=1e-5)
+        assert torch.equal(attention(qkv), first)  # whatever was in its room
+
+
+def test_attention_bears_scores_of_any_size(code):
+    qkv = torch.randn(50, 3 * 64, generator=torch.Generator().manual_seed(4))
+    for size in (0.0, 1e-20, 1e4, 1e15):
+        heard = NativeAttention(code, 50, 64)(qkv * torch.tensor([size, 1, 1]).repeat_interleave(64))
+        assert bool(heard.isfinite().all())
+        assert float(heard.abs().max()) <= float(qkv.abs().max()) * 1.001
+
+
+@pytest.mark.parametrize("n_frames", [3000, 810])
+def test_the_encoder_with_it_is_the_modules(model, n_frames):
+    mel = made_up_mel()[0][:, :n_frames]
+    engine = Engine(model, "float32")
+    assert isinstance(engine.encoder._attention(torch.empty(n_frames // 2, 128)), NativeAttention)
+    assert isinstance(Engine(model, "int8").encoder._attention(torch.empty(9, 128)), NativeAttention)
+    found = engine.encode(mel).features
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+        expected = engine.encode(mel).features
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    if n_frames == 3000:
+        torch.testing.assert_close(found, model.embed_audio(mel[None])[0], rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@
 Radford et al. (2022), section 2.2. The stream between the blocks stays in float32 on a CPU, whatever the projections.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viska.engine.kernels import Projection, projection
+from viska.engine.native.attention import NativeAttention
+from viska.engine.native.library import HEAD, library
 from viska.engine.plan import dtype_of
 from viska.model import AudioEncoder, LayerNorm, Linear, MultiHeadAttention, ResidualAttentionBlock
 
@@ -79,20 +82,39 @@ class Encoder:
         x = self._convolve(mel[None])[0].T  # (S, D)
         # Sums along contiguous memory from here on, and in place: a new tensor a sum costs as much as the sum.
         x = torch.add(x, self.positions[: len(x)], out=torch.empty_like(self.positions[: len(x)]))
-        heads = x.new_empty(3, self.n_head, len(x), x.shape[1] // self.n_head, dtype=self.dtype)
+        attend = self._attention(x)
+        n_positions, n_state = x.shape
+        wide = x.new_empty(n_positions, 4 * n_state, dtype=self.dtype)
+        qkv, narrow = (wide.view(-1)[: width * x.numel()].view(n_positions, -1) for width in (3, 1))
         for block in self.blocks:
-            x += block.out(self._attend(block.qkv(block.attn_norm(x)), heads))
-            x += block.down(torch.ops.aten.gelu_(block.up(block.mlp_norm(x))))
+            x += block.out(attend(block.qkv(block.attn_norm(x), qkv)), narrow)
+            x += block.down(torch.ops.aten.gelu_(block.up(block.mlp_norm(x), wide)))
         return self.norm(x)
 
     def _convolve(self, mel: Tensor) -> Tensor:
         x = F.gelu(self.conv1(mel.to(self.conv1.weight.dtype)))  # (1, D, F)
         return F.gelu(self.conv2(x))  # (1, D, F / 2)
 
-    def _attend(self, qkv: Tensor, heads: Tensor) -> Tensor:
-        """(S, 3 D) -> (S, D), through `heads` (3, H, S, D / H), where those of one head lie side by side."""
-        heads.copy_(qkv.view(len(qkv), 3, self.n_head, -1).permute(1, 2, 0, 3))
-        q, k, v = heads[:, None]  # (1, H, S, D / H) each
+    def _attention(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """What every layer of a window (S, D) does with its queries, keys and values: (S, 3 D) -> (S, D)."""
+        n_positions, n_state = x.shape
+        code = library() if (self.dtype, x.device.type) == (torch.float32, "cpu") else None
+        if code is not None and n_state == self.n_head * HEAD:
+            return NativeAttention(code, n_positions, n_state)
+        return PlainAttention(x.new_empty(3, self.n_head, n_positions, n_state // self.n_head, dtype=self.dtype))
+
+
+class PlainAttention:
+    """Scaled dot-product attention through `heads` (3, H, S, D / H), where what is one head's lies side by side."""
+
+    def __init__(self, heads: Tensor) -> None:
+        self.heads = heads
+
+    def __call__(self, qkv: Tensor) -> Tensor:
+        """Queries, keys and values (S, 3 D) -> (S, D)."""
+        _, n_head, n_positions, _ = self.heads.shape
+        self.heads.copy_(qkv.view(n_positions, 3, n_head, -1).permute(1, 2, 0, 3))
+        q, k, v = self.heads[:, None]  # (1, H, S, D / H) each
         return F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(start_dim=1)
 
 

@@ -1,4 +1,5 @@
-"""A step of the decoder with int8 weights, in compiled code (decoder.c), where it was built and the processor runs it.
+"""What torch is slow at, in compiled code: a step of the decoder in int8, attention of the encoder in float32.
 
-Where it is not there, `viska.engine.decoder` does the same with torch, which takes two to four times as long.
+It is there where it was built (hatch_build.py) and the processor runs it; elsewhere torch does the same. The classes of
+ctypes mirror the structures of the C files field by field.
 """

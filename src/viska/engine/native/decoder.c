@@ -1,34 +1,15 @@
 /* A step of the text decoder with int8 weights, whole: what `viska.engine.decoder` does with some four hundred calls of
  * torch, whose weights have left the processor's caches between any two of them, is done here in one.
  *
- * Compiled once for each set of instructions (hatch_build.py), loaded by viska/engine/native. Threads are those of torch: one
- * parallel region of its OpenMP a call, and barriers of our own within.
- *
- * Each row's result is the same whatever rows are beside it and however many threads there are: every sum is made by
- * one thread, in one order.
+ * Each row's result is the same whatever rows are beside it.
  *
  * Axes: R rows, D channels, H heads of 64 channels each, W windows, G rows of a window, S positions of audio, T of text.
  */
 
-#include <immintrin.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdint.h>
-#include <string.h>
+#include "common.h"
 
-#define EXPORT __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
+enum { LANE = 16, ROWS_AT_ONCE = 8, CHUNK = 64, STEPS = 127 };
 
-enum { HEAD = 64, LANE = 16, ROWS_AT_ONCE = 8, CHUNK = 64, STEPS = 127 };
-
-#ifdef __AVX512VNNI__
-enum { WIDTH = 16 };
-#else
-enum { WIDTH = 8 };
-#endif
-
-typedef float Floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t Ints __attribute__((vector_size(4 * WIDTH)));
 typedef int8_t Bytes __attribute__((vector_size(WIDTH)));
 enum { HEAD_VECTORS = HEAD / WIDTH };
 
@@ -57,97 +38,7 @@ typedef struct {
     int64_t n_positions;
 } Memory;
 
-typedef struct {
-    void (*parallel)(void (*)(void *), void *, unsigned, unsigned); /* GOMP_parallel, null for one thread */
-    int (*thread)(void);                                            /* omp_get_thread_num */
-    int (*size)(void);                                              /* omp_get_num_threads */
-    int64_t n_threads;
-} Team;
-
-/* Threads */
-
-typedef struct {
-    const Team *team;
-    void (*work)(const void *, int, int, atomic_int *);
-    const void *job;
-    atomic_int arrived;
-} Region;
-
-/* Wait until all `n` have come here. `*passed` is this thread's count of barriers. */
-static void barrier(atomic_int *arrived, int *passed, int n) {
-    if (n == 1) return;
-    int target = ++*passed * n;
-    atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel);
-    /* Spinning is soon over when every thread has a core; where one has none, give it this one. */
-    for (int i = 0; atomic_load_explicit(arrived, memory_order_acquire) < target; i++) {
-        if (i < 4096) _mm_pause();
-        else sched_yield();
-    }
-}
-
-static void enter(void *data) {
-    Region *region = data;
-    region->work(region->job, region->team->thread(), region->team->size(), &region->arrived);
-}
-
-static void together(const Team *team, void (*work)(const void *, int, int, atomic_int *), const void *job) {
-    Region region = {team, work, job, 0};
-    if (team->parallel && team->n_threads > 1) team->parallel(enter, &region, (unsigned)team->n_threads, 0);
-    else work(job, 0, 1, &region.arrived);
-}
-
-/* The part [*begin, *end) of `n` things that is thread `t`'s of `n_threads`. */
-INLINE void share(int64_t n, int t, int n_threads, int64_t *begin, int64_t *end) {
-    *begin = n * t / n_threads;
-    *end = n * (t + 1) / n_threads;
-}
-
 /* Vectors */
-
-INLINE Floats load(const float *from) {
-    Floats v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-INLINE void store(float *to, Floats v) { memcpy(to, &v, sizeof v); }
-
-INLINE Floats all(float value) { return value - (Floats){}; }
-
-INLINE float sum(Floats v) {
-    float total = 0;
-    for (int i = 0; i < WIDTH; i++) total += v[i];
-    return total;
-}
-
-INLINE Floats larger(Floats a, Floats b) {
-    Ints takes = a > b;
-    return (Floats)((takes & (Ints)a) | (~takes & (Ints)b));
-}
-
-INLINE Floats magnitude(Floats v) { return (Floats)((Ints)v & 0x7fffffff); }
-
-/* To whole numbers, halves to even, for |v| < 2^22. */
-INLINE Floats rounded(Floats v) {
-    const float big = 12582912.0f; /* 1.5 * 2^23: float32 has no digits behind the point there */
-    return (v + big) - big;
-}
-
-/* e^v for v <= 0, within 2 units of the last place; zero below -87. */
-INLINE Floats exponential(Floats v) {
-    Ints nothing = v < -87.0f;
-    Floats n = rounded(v * 1.44269504f);
-    Floats r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
-    Floats p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
-    return (Floats)((Ints)(p * (Floats)power) & ~nothing);
-}
 
 /* v (1 + erf(v / sqrt 2)) / 2, with erf by Abramowitz and Stegun 7.1.26: off by 1.5e-7 at most. */
 INLINE Floats gelu(Floats v) {
@@ -267,22 +158,22 @@ INLINE void tile(
 ) {
     Sums found[SOME_ROWS + 2][LANES_AT_ONCE * PARTS]; /* as many as there are registers for */
     const int8_t *weight = map->weight + lane * LANE * map->in, *rows = x.bytes + row * map->in;
-    for (int l = 0; l < n_lanes * PARTS; l++) {
+    UNROLL for (int l = 0; l < n_lanes * PARTS; l++) {
         Sums start;
         memcpy(&start, map->start + lane * LANE + l * WIDTH, sizeof start);
-        for (int r = 0; r < n_rows; r++) found[r][l] = start;
+        UNROLL for (int r = 0; r < n_rows; r++) found[r][l] = start;
     }
     for (int64_t k = 0; k < map->in; k += 4)
-        for (int l = 0; l < n_lanes; l++)
-            for (int part = 0; part < PARTS; part++)
-                for (int r = 0; r < n_rows; r++)
+        UNROLL for (int l = 0; l < n_lanes; l++)
+            UNROLL for (int part = 0; part < PARTS; part++)
+                UNROLL for (int r = 0; r < n_rows; r++)
                     found[r][l * PARTS + part] = products(
                         found[r][l * PARTS + part],
                         rows + r * map->in + k,
                         weight + l * LANE * map->in + k * LANE + part * 4 * WIDTH
                     );
-    for (int r = 0; r < n_rows; r++)
-        for (int l = 0; l < n_lanes * PARTS; l++)
+    UNROLL for (int r = 0; r < n_rows; r++)
+        UNROLL for (int l = 0; l < n_lanes * PARTS; l++)
             finish(map, found[r][l], lane * LANE + l * WIDTH, x.scales[row + r], y + (row + r) * stride, then);
 }
 

@@ -13,6 +13,9 @@ from viska.engine.plan import Hardware
 
 logger = logging.getLogger(__name__)
 
+HEAD = 64
+"""Channels of a head, in every official model; others are left to torch."""
+
 
 class Team(Structure):
     """The threads of a call: those of torch's own OpenMP, so that there are no more of them than processors."""
@@ -45,14 +48,15 @@ def library() -> Library | None:
 
 @cache
 def _loaded(instructions: str) -> Library | None:
-    path = Path(__file__).with_name(f"decoder-{instructions}.so")
+    path = Path(__file__).with_name(f"kernels-{instructions}.so")
     try:
         code = CDLL(str(path))
     except OSError as error:
-        logger.info("no compiled step of the decoder (%s): computing with torch", error)
+        logger.info("no compiled code (%s): computing with torch", error)
         return None
-    code.viska_step_room.restype = c_int64
-    for name in ("viska_step", "viska_linear", "viska_hear"):
+    for name in ("viska_step_room", "viska_attend_scores"):
+        getattr(code, name).restype = c_int64
+    for name in ("viska_step", "viska_linear", "viska_hear", "viska_attend"):
         getattr(code, name).restype = None
     return Library(code, instructions == "avx512", _openmp())
 

@@ -67,7 +67,7 @@ class NativeProjection:
         """Whether there is compiled code, and it takes weights (out, in) of this shape."""
         return weight.device.type == "cpu" and weight.shape[1] % LANE == 0 and library() is not None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(..., in) -> (..., out) float32."""
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
         y = torch.empty(len(rows), self.structure.shown)

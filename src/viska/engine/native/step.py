@@ -10,15 +10,13 @@ from torch import Tensor
 
 from viska.engine.cache import CrossMemory, SelfCache
 from viska.engine.encoder import Norm
-from viska.engine.native.library import Library, Team
+from viska.engine.native.library import HEAD, Library, Team
 from viska.engine.native.linear import Linear, NativeProjection
 
 if TYPE_CHECKING:
     from viska.engine.decoder import DecoderBlock
     from viska.engine.kernels import Projection
 
-HEAD = 64
-"""Channels of a head, in every official model."""
 _ROWS_AT_ONCE = 8
 _LINE = 16  # floats
 _NORMS = ("attn_norm", "cross_norm", "mlp_norm")
