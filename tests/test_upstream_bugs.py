@@ -267,7 +267,7 @@ def test_13_nothing_is_compiled_to_install_it_and_newer_pythons_are_not_shut_out
     names = {requirement.split(">")[0].split("=")[0] for requirement in project["project"]["dependencies"]}
     assert not names & {"numba", "triton", "llvmlite", "more-itertools"}
     assert "<" not in project["project"]["requires-python"]
-    assert project["build-system"]["build-backend"] == "hatchling.build"  # a wheel of Python alone
+    assert project["build-system"]["build-backend"] == "hatchling.build"  # no setuptools
     code = "import sys, viska.timing; print({'numba', 'triton', 'setuptools'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

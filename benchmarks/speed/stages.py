@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -64,7 +64,8 @@ class Floors:
     """The least seconds of each call of the engine, from what it is given."""
 
     def __init__(self, model: viska.Whisper, found: ceilings.Ceilings) -> None:
-        self.plan = engine_for(model).plan
+        engine = engine_for(model)
+        self.plan = replace(engine.plan, attention=engine.decoder.attention_dtype)
         self.work, self.found = work.Work(model.dims, self.plan), found
         self.read_by_steps = 0.0  # bytes
 
