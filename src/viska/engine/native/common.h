@@ -114,3 +114,19 @@ INLINE Floats exponential(Floats v) {
     Ints power = __builtin_convertvector(n, Ints) << 23;
     return (Floats)(((Ints)p + power) & something);
 }
+
+/* Softmax of a row of scores, of which only the first `n` are there, but for the division: returns what they sum up to.
+ * `room` is a multiple of 16. */
+static float weigh(float *scores, int64_t n, int64_t room) {
+    for (int64_t s = n; s < room; s++) scores[s] = -__builtin_inff();
+    Floats largest = load(scores), total = {};
+    for (int64_t s = WIDTH; s < room; s += WIDTH) largest = larger(load(scores + s), largest);
+    float peak = largest[0];
+    for (int i = 1; i < WIDTH; i++) peak = largest[i] > peak ? largest[i] : peak;
+    for (int64_t s = 0; s < room; s += WIDTH) {
+        Floats weight = exponential(load(scores + s) - peak);
+        total += weight;
+        store(scores + s, weight);
+    }
+    return sum(total);
+}

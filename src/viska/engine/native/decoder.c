@@ -245,18 +245,7 @@ INLINE void attend(
         }
     float totals[ROWS_AT_ONCE];
     for (int r = 0; r < n_rows; r++) {
-        float *own = scores + r * room;
-        for (int64_t s = n; s < room; s++) own[s] = -__builtin_inff();
-        Floats largest = load(own), total = {};
-        for (int64_t s = WIDTH; s < room; s += WIDTH) largest = larger(load(own + s), largest);
-        float peak = largest[0];
-        for (int i = 1; i < WIDTH; i++) peak = largest[i] > peak ? largest[i] : peak;
-        for (int64_t s = 0; s < room; s += WIDTH) {
-            Floats weight = exponential(load(own + s) - peak);
-            total += weight;
-            store(own + s, weight);
-        }
-        totals[r] = sum(total);
+        totals[r] = weigh(scores + r * room, n, room);
         for (int i = 0; i < HEAD_VECTORS; i++) heard[r][i] = (Floats){};
     }
     for (int64_t s = 0; s < n; s += CHUNK) /* which stays near for the next row */

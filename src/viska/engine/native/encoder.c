@@ -69,21 +69,6 @@ static void lay_out(const Attention *a, int64_t head) {
         for (int k = 0; k < HEAD; k++) keys[(s / PANEL * HEAD + k) * PANEL + s % PANEL] = 0;
 }
 
-/* Weights of a row of scores, of which only the first `n` are there; returns what they sum up to. */
-static float weigh(float *scores, int64_t n, int64_t room) {
-    for (int64_t s = n; s < room; s++) scores[s] = -__builtin_inff();
-    Floats largest = load(scores), total = {};
-    for (int64_t s = WIDTH; s < room; s += WIDTH) largest = larger(load(scores + s), largest);
-    float peak = largest[0];
-    for (int i = 1; i < WIDTH; i++) peak = largest[i] > peak ? largest[i] : peak;
-    for (int64_t s = 0; s < room; s += WIDTH) {
-        Floats weight = exponential(load(scores + s) - peak);
-        total += weight;
-        store(scores + s, weight);
-    }
-    return sum(total);
-}
-
 /* Up to QUERIES queries of one head, from position `first` on. */
 static void attend(const Attention *a, int64_t head, int64_t first, float *scores) {
     int64_t d = a->n_state, n_rows = a->n_positions - first < QUERIES ? a->n_positions - first : QUERIES;
