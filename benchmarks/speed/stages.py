@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -32,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batch 8, beam 5": {"batch_size": 8, "vad_filter": True, "beam_size": 5},
     "batch 1, word times": {"condition_on_previous_text": False, "word_timestamps": True},
 }
+PASSES = 3
 
 
 @dataclass
@@ -140,17 +142,16 @@ def watched(clock: Clock, floors: Floors) -> Iterator[None]:
 
 
 def run(model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dict[str, Any]) -> dict[str, Any]:
-    """One setting: the stages with their seconds, floors and shares of the whole."""
-    clock, floors = Clock(), Floors(model, found)
+    """One setting: the stages with their seconds (medians of several passes), floors and shares of the whole."""
     viska.transcribe(model, path, **TRANSCRIPTION, **options)
-    with watched(clock, floors):
-        start = time.perf_counter()
-        viska.transcribe(model, path, **TRANSCRIPTION, **options)
-        total = time.perf_counter() - start
+    passes = [_passed(model, path, found, options) for _ in range(PASSES)]
+    total = median(seconds for seconds, _, _ in passes)
+    _, clock, floors = passes[0]
     stages: dict[str, dict[str, Any]] = defaultdict(dict)
     for name, (taken, floor) in preparation(path, found, vad=bool(options.get("vad_filter"))).items():
         stages[name] = {"seconds": taken, "floor": floor, "calls": 1}
-    for name, taken in clock.seconds.items():
+    for name in clock.seconds:
+        taken = median(each.seconds[name] for _, each, _ in passes)
         stages[name] = {"seconds": taken, "floor": clock.floors[name], "calls": clock.calls[name]}
     if "decode steps" in stages:
         stages["decode steps"]["from_memory"] = floors.read_by_steps / found.memory
@@ -159,6 +160,17 @@ def run(model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dic
     for stage in stages.values():
         stage["share"] = stage["seconds"] / total
     return {"seconds": total, "stages": dict(stages)}
+
+
+def _passed(
+    model: viska.Whisper, path: Path, found: ceilings.Ceilings, options: dict[str, Any]
+) -> tuple[float, Clock, Floors]:
+    """Seconds of one transcription, its stages, and their floors."""
+    clock, floors = Clock(), Floors(model, found)
+    with watched(clock, floors):
+        start = time.perf_counter()
+        viska.transcribe(model, path, **TRANSCRIPTION, **options)
+        return time.perf_counter() - start, clock, floors
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

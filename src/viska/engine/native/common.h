@@ -90,8 +90,6 @@ INLINE float sum(Floats v) {
     return total;
 }
 
-INLINE Floats larger(Floats a, Floats b) { return __builtin_elementwise_max(a, b); }
-
 INLINE Floats magnitude(Floats v) { return (Floats)((Ints)v & 0x7fffffff); }
 
 /* To whole numbers, halves to even, for |v| < 2^22. */
@@ -100,19 +98,30 @@ INLINE Floats rounded(Floats v) {
     return (v + big) - big;
 }
 
-/* e^v for v <= 0, off by 2e-7 of itself near zero, and by 1e-7 |v| of itself below; zero below -87. */
+INLINE Floats larger(Floats a, Floats b) { return __builtin_elementwise_max(a, b); }
+
+/* e^v for v <= 0, off by 2e-7 of itself near zero, and by 1e-7 |v| of itself below; zero below -104 or earlier. */
 INLINE Floats exponential(Floats v) {
-    Floats t = v * 1.44269504f; /* e^v = 2^t */
-    Floats n = rounded(t), r = t - n;
+    Floats t = larger(v, all(-1000.0f)) * 1.44269504f; /* e^v = 2^t */
+#ifdef __AVX512VNNI__
+    Floats n = (Floats)_mm512_roundscale_ps((__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    Floats n = rounded(t);
+#endif
+    Floats r = t - n;
     Floats p = all(1.3266970e-3f); /* 2^r for |r| <= 1/2, fitted at Chebyshev's points */
     p = p * r + 9.6754599e-3f;
     p = p * r + 5.5507425e-2f;
     p = p * r + 2.4022122e-1f;
     p = p * r + 6.9314694e-1f;
     p = p * r + 1.0f;
-    Ints something = v >= -87.0f;
+#ifdef __AVX512VNNI__
+    return (Floats)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    Ints something = n >= -126.0f;
     Ints power = __builtin_convertvector(n, Ints) << 23;
     return (Floats)(((Ints)p + power) & something);
+#endif
 }
 
 /* Softmax of a row of scores, of which only the first `n` are there, but for the division: returns what they sum up to.
