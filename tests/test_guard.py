@@ -130,6 +130,35 @@ def test_log_probabilities_follow_the_tokens_that_are_kept():
     assert without_loops(sound, TOKENIZER) == (sound, "")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        (" No problem. Okay, no problem, no problem, no problem.", " No problem. Okay, no problem,"),
+        (" Hey, we were... We were. We were going, we were.", " Hey, we were... going, we were."),
+        (" Été comme hiver. Été comme hiver! Été comme hiver.", " Été comme hiver."),
+        ("ご視聴いただきありがとうございました。" * 3, "ご視聴いただきありがとうございました。"),
+        (" No, no, no. That was a hit. That was a hit.", None),
+        ("", None),
+    ],
+)
+def test_of_repeats_one_copy_is_kept_where_that_is_asked_for(tokens, kept):
+    """Whatever their marks, and only then: three times may be meant so."""
+    given_result = result_of([at(0), *TOKENIZER.encode(tokens), at(9)])
+    assert without_loops(given_result, TOKENIZER) == (given_result, "")
+    cut, surplus = without_loops(given_result, TOKENIZER, repeats=True)
+    assert cut.text == (tokens if kept is None else kept).strip()
+    assert bool(surplus) == (kept is not None)
+    assert (cut.tokens[0], cut.tokens[-1]) == (at(0), at(9))
+
+
+@given(st.lists(st.sampled_from([" go", " Go", ",", ".", " on", "...", " and"]), max_size=60))
+def test_no_loop_outlives_the_removal_of_repeats(pieces):
+    tokens = [token for piece in pieces for token in TOKENIZER.encode(piece)]
+    cut, _ = without_loops(result_of(tokens), TOKENIZER, repeats=True)
+    assert not is_looping(cut, TOKENIZER)
+    assert len(cut.tokens) <= len(tokens)
+
+
 # Nothing invented
 
 
@@ -412,6 +441,23 @@ def test_of_a_loop_one_copy_is_kept_and_the_speech_under_it_heard_again(passage)
     work(job, result_of(loop), result_of(said(0, 25, " It was quite another thing.")))
     assert [one.text for one in job.decided] == [phrase, " It was quite another thing."]
     assert [event.reason for event in job.events] == ["loop", "speech without text"]
+
+
+def test_a_repetition_is_believed_of_the_first_temperature_alone(passage):
+    """A decoder that said it at once may have heard it so; one that had failed before is still in its loop."""
+    phrase = " What a spiteful thing I am."
+    tokens = said(0, 29, phrase * 3)
+    at_once = passage(track((0, 30)), temperature=(0.0, 0.4))
+    work(at_once, result_of(tokens))
+    assert [one.text for one in at_once.decided] == [phrase * 3]
+    assert at_once.events == []
+    later = passage(track((0, 30)), temperature=(0.0, 0.4))
+    work(later, result_of(tokens * 2), result_of(tokens, temperature=0.4))
+    assert [one.text for one in later.decided] == [phrase]
+    assert events(later) == [(0.0, 30.0, "dropped", "loop", (phrase * 2).strip())]
+    doubtful = passage(track((0, 30)))
+    work(doubtful, result_of(tokens, avg_logprob=-1.2))
+    assert [one.text for one in doubtful.decided] == [phrase]
 
 
 def test_without_a_track_nothing_is_judged(passage):

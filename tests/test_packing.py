@@ -49,12 +49,24 @@ def test_nothing_to_pack():
 
 def test_a_region_that_is_too_long_is_cut_where_speech_is_least_probable():
     probabilities = torch.full((1600,), 0.9)
-    probabilities[[300, 600, 1200]] = torch.tensor([0.1, 0.3, 0.2])
+    probabilities[[300, 700, 1200]] = torch.tensor([0.1, 0.3, 0.2])
     region = Region(0, 1600 * 512)
     for pack in (group_regions, pack_regions):
         found = [piece for window in pack([region], probabilities, max_gap_s=0) for piece in window.pieces]
-        assert [piece.start / 512 for piece in found[:2]] == [0, 600]
+        assert [piece.start / 512 for piece in found[:2]] == [0, 700]
         assert found[-1].end == region.end
+
+
+def test_it_is_cut_at_a_pause_rather_than_where_a_word_is_least_probable():
+    """A sentence that is broken off loses its end: the decoder does not begin what it cannot end."""
+    probabilities = torch.full((1600,), 0.9)
+    probabilities[650] = 0.01
+    probabilities[700:720] = 0.3
+    for pack in (group_regions, pack_regions):
+        found = [
+            piece for window in pack([Region(0, 1600 * 512)], probabilities, max_gap_s=0) for piece in window.pieces
+        ]
+        assert found[0].end == found[1].start == 710 * 512
 
 
 def test_without_probabilities_it_is_cut_into_equal_parts():

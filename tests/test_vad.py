@@ -29,7 +29,7 @@ from viska.vad import (
     vad_options,
     voice_activity,
 )
-from viska.vad.regions import least_probable_frame
+from viska.vad.regions import least_probable_frame, pause_frame
 
 FRAME = 512
 ROOT = Path(__file__).resolve().parent.parent
@@ -324,6 +324,26 @@ def test_without_a_pause_it_is_split_where_it_is_least_probable():
     options = VadOptions(speech_pad_ms=0, max_speech_duration_s=0.032 * 20)
     assert frames(speech_regions(activity(probabilities), options)) == [(0, 17), (17, 30), (30, 40)]
     assert least_probable_frame(torch.tensor([0.1, 0.5, 0.2, 0.2, 0.9]), 1, 5) == 3
+
+
+def test_a_cut_goes_into_the_middle_of_the_longest_pause():
+    probabilities = [0.9] * 40
+    probabilities[12] = 0.01  # as silent as can be, but a breath
+    probabilities[20:25] = probabilities[30:35] = [0.4] * 5
+    assert pause_frame(probabilities, 10, 28) == 22
+    assert pause_frame(torch.tensor(probabilities), 10, 40) == 32  # of equals the last
+    assert pause_frame(probabilities, 10, 32) == 22  # a pause counts as far as it lies within
+    assert pause_frame(probabilities, 13, 20) == 19  # nobody pauses: as `least_probable_frame`
+    assert pause_frame([0.1] * 40, 10, 40) == 25
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.data())
+def test_a_cut_is_where_nobody_speaks_if_there_is_such_a_frame(probabilities, data):
+    first = data.draw(st.integers(0, len(probabilities) - 1))
+    behind = data.draw(st.integers(first + 1, len(probabilities)))
+    cut = pause_frame(probabilities, first, behind)
+    assert first <= cut < behind
+    assert probabilities[cut] < 0.5 or min(probabilities[first:behind]) >= 0.5
 
 
 ms = st.floats(0, 400)

@@ -1,6 +1,6 @@
 """Text that goes round in circles: the same run of tokens back to back, which a decoder never leaves by itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 COPIES = 4
@@ -9,6 +9,8 @@ LEAST_TOKENS = 24
 """Of all copies together: "no, no, no, no" is speech."""
 LONGEST_TOKENS = 50
 """Of one copy: four of them fill all that a window may say."""
+REPEATS, LEAST_REPEATED = 3, 6
+"""Copies, and tokens of all of them, that may be meant so and may be the beginning or the rest of a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,21 @@ def ends_in_loop(text: Sequence[int]) -> bool:
     return False
 
 
-def find_loops(text: Sequence[int]) -> list[Loop]:
-    """The loops in text tokens, in order, each by the shortest run that explains it; they do not overlap."""
+def find_loops(text: Sequence[Hashable], copies: int = COPIES, least: int = LEAST_TOKENS) -> list[Loop]:
+    """The loops in text tokens, in order, each by the shortest run that explains it; they do not overlap.
+
+    They have so many copies, and `least` tokens in all.
+    """
     found: list[Loop] = []
-    for length in range(1, min(LONGEST_TOKENS, len(text) // COPIES) + 1):
+    for length in range(1, min(LONGEST_TOKENS, len(text) // copies) + 1):
         for start, end in _periodic(text, length):
             apart = all(end <= other.start or start >= other.end for other in found)
-            if apart and end - start >= max(COPIES * length, LEAST_TOKENS):
+            if apart and end - start >= max(copies * length, least):
                 found.append(Loop(start, end, length))
     return sorted(found, key=lambda loop: loop.start)
 
 
-def _periodic(text: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
+def _periodic(text: Sequence[Hashable], length: int) -> Iterator[tuple[int, int]]:
     """The longest stretches in which each token is the one `length` before it."""
     start = 0
     for i in range(length, len(text) + 1):

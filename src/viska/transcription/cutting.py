@@ -16,7 +16,7 @@ def cut(recording: Recording, mel: LogMel, options: TranscribeOptions) -> list[S
     """The stretches that the options ask for, in order.
 
     Without `vad_filter` they leave nothing out of what is to be transcribed, and those of a batch are cut where speech
-    is least probable. With it, and without a batch, all speech is one stretch.
+    pauses. With it, and without a batch, all speech is one stretch.
     """
     clips = _clips(options.clip_timestamps, recording.duration_s)
     activity = _activity(recording, options, clips)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from viska.audio import N_SAMPLES, SAMPLE_RATE
 from viska.vad.network import FRAME_SAMPLES
-from viska.vad.regions import Region, least_probable_frame
+from viska.vad.regions import Region, pause_frame
 
 SHORT_GAP_S = 1.0  # a pause that is no reason to cut: it is part of how one speaks
 JOIN_SLACK_S = 0.1  # nothing is said in a shorter time, and Whisper's times are not sharper than that
@@ -106,7 +106,7 @@ def group_regions(
 ) -> tuple[PackedWindow, ...]:
     """Windows of one piece each: neighbours no more than `max_gap_s` apart, and no more than fit, with their gaps.
 
-    `regions` are ordered and do not overlap. One that is longer than a window is cut where speech is least probable
+    `regions` are ordered and do not overlap. One that is longer than a window is cut where speech pauses longest
     (`probabilities` as from `voice_activity`), or into equal parts where that is not known.
     """
     groups = _joined(_short_enough(regions, probabilities, max_samples), max_samples, max_gap_s)
@@ -164,10 +164,15 @@ def _short_enough(regions: Iterable[Region], probabilities: Tensor | None, max_s
 
 
 def _cut(start: int, end: int, probabilities: Tensor | None, max_samples: int) -> int:
-    """Where to end the first window of a stretch that is too long: in its second half."""
+    """Where to end the first window of a stretch that is too long: in its last third, where speech pauses longest.
+
+    A decoder that hears a sentence broken off may leave out what there is of it, and a long pause ends a sentence. A
+    shorter window would tell it less of what is spoken of.
+    """
     if probabilities is None:
         return start + ceil((end - start) / ceil((end - start) / max_samples))
-    first, behind = ceil((start + max_samples // 2) / FRAME_SAMPLES), (start + max_samples) // FRAME_SAMPLES
-    if first >= min(behind, len(probabilities)):
+    first, behind = ceil((start + max_samples * 2 // 3) / FRAME_SAMPLES), (start + max_samples) // FRAME_SAMPLES
+    behind = min(behind, len(probabilities))
+    if first >= behind:
         return start + max_samples
-    return least_probable_frame(probabilities, first, min(behind, len(probabilities))) * FRAME_SAMPLES
+    return pause_frame(probabilities, first, behind) * FRAME_SAMPLES

@@ -216,7 +216,9 @@ class Passage:
         keep_last = self.options.compat == "openai"
         result = yield from decode_with_fallback(self._attempts(window), thresholds, keep_last=keep_last)
         if speech is not None:
-            result, surplus = without_loops(result, self.tokenizer)
+            # What the decoder repeats by itself may have been said so; where it had failed before, it is a loop's rest.
+            repaired = result.temperature > self.options.temperature[0] or thresholds.improbable(result)
+            result, surplus = without_loops(result, self.tokenizer, repeats=repaired)
             if surplus:
                 self._note("dropped", LOOP, (window.start_s, window.end_s), surplus)
         return result

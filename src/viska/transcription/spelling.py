@@ -23,7 +23,7 @@ class Spellings:
     """The tokens of a vocabulary by what they spell, case, accents, spaces and marks aside."""
 
     def __init__(self, encoding: tiktoken.Encoding, n_text: int) -> None:
-        self._spelled = [_letters(encoding.decode_single_token_bytes(token)) for token in range(n_text)]
+        self._spelled = [letters_of(encoding.decode_single_token_bytes(token)) for token in range(n_text)]
         alike = defaultdict(list)
         for token, letters in enumerate(self._spelled):
             if letters:
@@ -46,7 +46,7 @@ class Spellings:
         return found_in_all / torch.maximum(1 - marks, found_in_all).clamp_min(LEAST)
 
 
-def _letters(data: bytes) -> str | None:
+def letters_of(data: bytes) -> str | None:
     """What a token spells; None where it is a part of a character."""
     try:
         text = data.decode()

@@ -88,6 +88,18 @@ def least_probable_frame(probabilities: NDArray[np.float32] | Tensor, first: int
     return behind - 1 - int(part[::-1].argmin())
 
 
+def pause_frame(probabilities: NDArray[np.float32] | Tensor, first: int, behind: int) -> int:
+    """The frame from `first` up to and without `behind` in the middle of the longest pause there, of equals the last.
+
+    Where nobody pauses it is the frame that is least like speech.
+    """
+    pauses = _runs(np.asarray(probabilities[first:behind]) < VadOptions.threshold)
+    if not pauses:
+        return least_probable_frame(probabilities, first, behind)
+    start, end = max(pauses, key=lambda pause: (pause[1] - pause[0], pause))
+    return first + (start + end) // 2
+
+
 def _is_speech(probabilities: NDArray[np.float32], options: VadOptions) -> NDArray[np.bool_]:
     """For each frame what the last decisive one said: at `threshold` or above speech, below the other silence."""
     on = probabilities >= options.threshold
