@@ -57,16 +57,23 @@ def test_a_region_that_is_too_long_is_cut_where_speech_is_least_probable():
         assert found[-1].end == region.end
 
 
-def test_it_is_cut_at_a_pause_rather_than_where_a_word_is_least_probable():
+@pytest.mark.parametrize("pack", [group_regions, pack_regions])
+@pytest.mark.parametrize(
+    ("pauses", "cut"),
+    [
+        ([(650, 651), (700, 720)], 710),  # a breath is no pause
+        ([(500, 550), (700, 720)], 710),  # rather in the last third
+        ([(500, 550), (560, 570), (1100, 1200)], 525),
+    ],
+)
+def test_it_is_cut_at_the_longest_pause(pack, pauses, cut):
     """A sentence that is broken off loses its end: the decoder does not begin what it cannot end."""
     probabilities = torch.full((1600,), 0.9)
-    probabilities[650] = 0.01
-    probabilities[700:720] = 0.3
-    for pack in (group_regions, pack_regions):
-        found = [
-            piece for window in pack([Region(0, 1600 * 512)], probabilities, max_gap_s=0) for piece in window.pieces
-        ]
-        assert found[0].end == found[1].start == 710 * 512
+    probabilities[800] = 0.6
+    for start, end in pauses:
+        probabilities[start:end] = 0.3 if end - start > 1 else 0.01
+    first, second, *_ = pack([Region(0, 1600 * 512)], probabilities)
+    assert first.end == second.start == cut * 512
 
 
 def test_without_probabilities_it_is_cut_into_equal_parts():

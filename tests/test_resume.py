@@ -275,7 +275,7 @@ def files_of(folder):
 def resumed(command, kill, *arguments):
     """Killed after every window in turn, or every round, it is asked for again until it ends; the number of times."""
     for life in range(1, 40):
-        kill(5 if "--batch_size" in arguments else 1)
+        kill(6 if "--batch_size" in arguments else 1)
         try:
             assert command(*arguments).status == 0
         except Killed:

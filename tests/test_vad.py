@@ -333,17 +333,20 @@ def test_a_cut_goes_into_the_middle_of_the_longest_pause():
     assert pause_frame(probabilities, 10, 28) == 22
     assert pause_frame(torch.tensor(probabilities), 10, 40) == 32  # of equals the last
     assert pause_frame(probabilities, 10, 32) == 22  # a pause counts as far as it lies within
-    assert pause_frame(probabilities, 13, 20) == 19  # nobody pauses: as `least_probable_frame`
+    assert pause_frame(probabilities, 13, 20) is None  # nobody pauses
     assert pause_frame([0.1] * 40, 10, 40) == 25
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.data())
-def test_a_cut_is_where_nobody_speaks_if_there_is_such_a_frame(probabilities, data):
+def test_a_pause_is_where_nobody_speaks_if_there_is_such_a_frame(probabilities, data):
     first = data.draw(st.integers(0, len(probabilities) - 1))
     behind = data.draw(st.integers(first + 1, len(probabilities)))
     cut = pause_frame(probabilities, first, behind)
-    assert first <= cut < behind
-    assert probabilities[cut] < 0.5 or min(probabilities[first:behind]) >= 0.5
+    if min(probabilities[first:behind]) >= 0.5:
+        assert cut is None
+    else:
+        assert first <= cut < behind
+        assert probabilities[cut] < 0.5
 
 
 ms = st.floats(0, 400)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from viska.audio import N_SAMPLES, SAMPLE_RATE
 from viska.vad.network import FRAME_SAMPLES
-from viska.vad.regions import Region, pause_frame
+from viska.vad.regions import Region, least_probable_frame, pause_frame
 
 SHORT_GAP_S = 1.0  # a pause that is no reason to cut: it is part of how one speaks
 JOIN_SLACK_S = 0.1  # nothing is said in a shorter time, and Whisper's times are not sharper than that
@@ -164,15 +164,20 @@ def _short_enough(regions: Iterable[Region], probabilities: Tensor | None, max_s
 
 
 def _cut(start: int, end: int, probabilities: Tensor | None, max_samples: int) -> int:
-    """Where to end the first window of a stretch that is too long: in its last third, where speech pauses longest.
+    """Where to end the first window of a stretch that is too long.
 
-    A decoder that hears a sentence broken off may leave out what there is of it, and a long pause ends a sentence. A
-    shorter window would tell it less of what is spoken of.
+    At the longest pause of its last third, or else of its second half: a decoder that hears a sentence broken off may
+    leave out what there is of it, and a short window tells it less of what is spoken of.
     """
     if probabilities is None:
         return start + ceil((end - start) / ceil((end - start) / max_samples))
-    first, behind = ceil((start + max_samples * 2 // 3) / FRAME_SAMPLES), (start + max_samples) // FRAME_SAMPLES
-    behind = min(behind, len(probabilities))
-    if first >= behind:
+    behind = min((start + max_samples) // FRAME_SAMPLES, len(probabilities))
+    third, half = (ceil((start + share) / FRAME_SAMPLES) for share in (max_samples * 2 // 3, max_samples // 2))
+    if half >= behind:
         return start + max_samples
-    return pause_frame(probabilities, first, behind) * FRAME_SAMPLES
+    frame = pause_frame(probabilities, third, behind)
+    if frame is None:
+        frame = pause_frame(probabilities, half, behind)
+    if frame is None:
+        frame = least_probable_frame(probabilities, half, behind)
+    return frame * FRAME_SAMPLES

@@ -88,14 +88,14 @@ def least_probable_frame(probabilities: NDArray[np.float32] | Tensor, first: int
     return behind - 1 - int(part[::-1].argmin())
 
 
-def pause_frame(probabilities: NDArray[np.float32] | Tensor, first: int, behind: int) -> int:
+def pause_frame(probabilities: NDArray[np.float32] | Tensor, first: int, behind: int) -> int | None:
     """The frame from `first` up to and without `behind` in the middle of the longest pause there, of equals the last.
 
-    Where nobody pauses it is the frame that is least like speech.
+    None where nobody pauses.
     """
     pauses = _runs(np.asarray(probabilities[first:behind]) < VadOptions.threshold)
     if not pauses:
-        return least_probable_frame(probabilities, first, behind)
+        return None
     start, end = max(pauses, key=lambda pause: (pause[1] - pause[0], pause))
     return first + (start + end) // 2
 
