@@ -268,6 +268,11 @@ def test_stages_within_stages_are_counted_once():
     assert clock.seconds["outer"] < clock.seconds["inner"] / 2
 
 
+def test_the_encoder_is_told_beside_the_machines_own_product():
+    line = report.encoder_line({"encoder": 240e9, "product": 320e9})
+    assert "240 of 320 Gop/s, 75 % (medians)" in line
+
+
 def test_the_work_of_base_is_what_is_known_of_it():
     todo = work.Work(BASE, ComputePlan("float32", "float32", torch.float32))
     assert todo.encode(3000) == pytest.approx(87.4e9, rel=0.01)

@@ -129,7 +129,7 @@ def stages(run: Run) -> None:
     run.found |= found
     run.show("ceilings", "Ceilings of the machine", report.ceilings_table(found["ceilings"]))
     tables = [f"{name}, {one['seconds']:.2f} s:\n\n{report.stage_table(one)}" for name, one in found["stages"].items()]
-    run.show("stages", "Stages of a transcription", "\n\n".join(tables))
+    run.show("stages", "Stages of a transcription", "\n\n".join([*tables, report.encoder_line(found["encoder"])]))
 
 
 def memory_use(run: Run) -> None:

@@ -66,12 +66,13 @@ def fastest(work: Callable[[], object]) -> float:
 
 def measure() -> Ceilings:
     """This machine's, with the threads that torch is set to."""
-    rates = {dtype: PRODUCT / fastest(_product(dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    rates = {dtype: PRODUCT / fastest(product(dtype)) for dtype in (torch.float32, torch.bfloat16)}
     read = {name: size / fastest(_read(size)) for name, size in READ_BYTES.items()}
     return Ceilings(rates[torch.float32], rates[torch.bfloat16], PRODUCT / _int8_seconds(), read)
 
 
-def _product(dtype: torch.dtype) -> Callable[[], Tensor]:
+def product(dtype: torch.dtype) -> Callable[[], Tensor]:
+    """The largest product of all, of `PRODUCT` operations."""
     a, b = (torch.randn(SIZE, SIZE).to(dtype) for _ in range(2))
     return lambda: a @ b
 

@@ -99,6 +99,13 @@ def stage_table(run: Mapping[str, Any]) -> str:
     return table(STAGE_HEAD, rows)
 
 
+def encoder_line(found: Mapping[str, float]) -> str:
+    """The float32 encoder beside the machine's own product."""
+    reached, possible = found["encoder"] / GIGA, found["product"] / GIGA
+    rates = f"{reached:.0f} of {possible:.0f} Gop/s, {100 * reached / possible:.0f} % (medians)"
+    return f"The encoder in float32 alone, a whole window, in turns with the largest product: {rates}."
+
+
 def memory_lines(found: Mapping[str, Any]) -> str:
     """What was found about memory."""
     lines = [
