@@ -6,6 +6,7 @@ would not run, Viska is installed without it, and computes the same with torch, 
 
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path(__file__).parent / "src" / "viska" / "engine" / "native"
+digest = runpy.run_path(str(NATIVE / "sources.py"))["digest"]  # importing it would need torch
 GLIBC = "2.17"
 PROCESSORS = {"avx2": "x86_64_v3", "avx512": "x86_64_v4+avx512vnni"}
 FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-fno-sanitize=all", "-fvisibility=hidden", "-shared", "-s"]
@@ -44,7 +46,13 @@ def compile_for(processor: str, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-target", f"x86_64-linux-gnu.{GLIBC}"]
-        command += [f"-mcpu={processor}", "-o", str(made), *map(str, sorted(NATIVE.glob("*.c")))]
+        command += [
+            f'-DSOURCES="{digest(NATIVE)}"',
+            f"-mcpu={processor}",
+            "-o",
+            str(made),
+            *map(str, sorted(NATIVE.glob("*.c"))),
+        ]
         caches = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
         subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | caches)
         half = target.with_suffix(".new")

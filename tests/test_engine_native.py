@@ -18,6 +18,7 @@ from viska.engine.kernels import FbgemmInt8Projection
 from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
+from viska.engine.native.sources import digest
 from viska.engine.plan import ComputePlan, Hardware
 from viska.quantization import STEPS, quantize_rows, row_peaks
 
@@ -239,6 +240,28 @@ def test_without_the_file_it_is_told_and_torch_computes(model, monkeypatch, capl
     assert decoder.native is None
     assert isinstance(decoder.vocabulary, FbgemmInt8Projection)
     assert "no compiled code" in caplog.text
+
+
+def test_code_that_was_built_from_other_sources_is_not_run(model, monkeypatch, caplog):
+    native._loaded.cache_clear()
+    monkeypatch.setattr(native, "digest", lambda: "0" * 64)
+    decoder = Decoder(model.decoder, INT8)
+    native._loaded.cache_clear()
+    assert decoder.native is None
+    assert "was built from other sources: computing with torch. Install Viska again." in caplog.text
+
+
+@pytest.mark.parametrize("change", ["more", "less", "other"])
+def test_sources_are_told_apart(tmp_path, change):
+    (tmp_path / "a.c").write_text("int a;")
+    (tmp_path / "a.h").write_text("")
+    before = digest(tmp_path)
+    assert digest(tmp_path) == before
+    if change == "less":
+        (tmp_path / "a.h").unlink()
+    else:
+        (tmp_path / f"{'b' if change == 'more' else 'a'}.h").write_text("int b;")
+    assert digest(tmp_path) != before
 
 
 def test_without_openmp_one_thread_computes(model, monkeypatch, code):

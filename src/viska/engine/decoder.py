@@ -129,13 +129,13 @@ class Decoder:
         The rows are those of the windows whose memories are given, as many for each.
         """
         n_rows, device = len(tokens), self.positions.device
-        rows, where = torch.arange(n_rows, device=device), torch.tensor(positions, device=device)
+        where = torch.tensor(positions, device=device)
         x = self._embed(torch.tensor(tokens, device=device), where)  # (R, D)
         n_shown = -(-(max(positions) + 1) // SHOWN) * SHOWN
         cache.reserve(n_shown)
         if self.native is not None:
             return self.native(x, positions, cache, memories)
-        mask = past_mask(positions, n_shown, like=cache.keys)
+        rows, mask = torch.arange(n_rows, device=device), past_mask(positions, n_shown, like=cache.keys)
         for layer, block in enumerate(self.blocks):
             qkv = block.qkv(block.attn_norm(x)).view(n_rows, 3, self.n_head, -1)  # (R, 3, H, d)
             cache.write(layer, rows, where, qkv[:, 1:])

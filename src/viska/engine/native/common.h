@@ -16,6 +16,10 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)") /* so that sums stay in registers */
 
+#ifndef SOURCES
+#define SOURCES "unknown" /* the digest of these files, which the build gives: see sources.py */
+#endif
+
 enum { HEAD = 64 }; /* channels of a head */
 
 #ifdef __AVX512VNNI__

@@ -288,6 +288,8 @@ static void hear(
 
 /* What Python calls */
 
+EXPORT const char viska_sources[] = SOURCES;
+
 typedef struct {
     Team team;
     const Block *blocks;
@@ -366,6 +368,11 @@ static void step_work(const void *job, int t, int n, atomic_int *arrived) {
 
 /* One more token for each row. */
 EXPORT void viska_step(const Step *step) { together(&step->team, step_work, step); }
+
+/* Bytes for the scores that a thread works on, over so many positions. */
+EXPORT int64_t viska_scores_room(int64_t n_positions) {
+    return ROWS_AT_ONCE * whole_lines(n_positions * (int64_t)sizeof(float));
+}
 
 /* Bytes of room that a step needs with so many threads. */
 EXPORT int64_t viska_step_room(int64_t n_rows, int64_t n_state, int64_t room_of_scores, int64_t n_threads) {

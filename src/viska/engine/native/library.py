@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from viska.engine.native.sources import digest
 from viska.engine.plan import Hardware
 
 logger = logging.getLogger(__name__)
@@ -54,11 +55,22 @@ def _loaded(instructions: str) -> Library | None:
     except OSError as error:
         logger.info("no compiled code (%s): computing with torch", error)
         return None
-    for name in ("viska_step_room", "viska_attend_scores"):
+    if _sources(code) != digest():
+        logger.warning("%s was built from other sources: computing with torch. Install Viska again.", path.name)
+        return None
+    for name in ("viska_step_room", "viska_scores_room", "viska_attend_scores"):
         getattr(code, name).restype = c_int64
     for name in ("viska_step", "viska_linear", "viska_hear", "viska_attend"):
         getattr(code, name).restype = None
     return Library(code, instructions == "avx512", _openmp())
+
+
+def _sources(code: CDLL) -> str:
+    """The digest of what code was built from. Structures of other sources may have other fields."""
+    try:
+        return (ctypes.c_char * 64).in_dll(code, "viska_sources").value.decode()
+    except ValueError:  # no such symbol
+        return ""
 
 
 def _openmp() -> tuple[int, int, int] | None:

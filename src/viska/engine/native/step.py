@@ -1,6 +1,5 @@
 """A whole step of the decoder, and attention over the audio, in compiled code."""
 
-import ctypes
 from collections.abc import Sequence
 from ctypes import Array, Structure, addressof, byref, c_double, c_int64, c_void_p
 from typing import TYPE_CHECKING, Optional
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from viska.engine.decoder import DecoderBlock
     from viska.engine.kernels import Projection
 
-_ROWS_AT_ONCE = 8
-_LINE = 16  # floats
 _NORMS = ("attn_norm", "cross_norm", "mlp_norm")
 _MAPS = ("qkv", "out", "cross_query", "cross_out", "up", "down")
 
@@ -96,7 +93,8 @@ class NativeStep:
         """The newest tokens (R, D), embedded, at their positions in the cache -> logits (R, V) float32."""
         n_rows, n_state = x.shape
         team = self.library.team()
-        room_of_scores = _room_of_scores(max(memory.keys.shape[2] for memory in memories), max(positions) + 1)
+        n_longest = max(max(positions) + 1, *(memory.keys.shape[2] for memory in memories))
+        room_of_scores = self.library.code.viska_scores_room(c_int64(n_longest))
         sizes = (c_int64(size) for size in (n_rows, n_state, room_of_scores, team.n_threads))
         room = _room(self.library.code.viska_step_room(*sizes))
         logits = torch.empty(n_rows, self.vocabulary.shown)
@@ -120,18 +118,13 @@ class NativeStep:
         """Queries of one window's rows (R, D), scaled already, over a layer of its audio -> (R, D)."""
         q = q.contiguous()
         heard, team = torch.empty_like(q), self.library.team()
-        room_of_scores = _room_of_scores(memory.keys.shape[2])
+        room_of_scores = self.library.code.viska_scores_room(c_int64(memory.keys.shape[2]))
         room = _room(team.n_threads * room_of_scores)
         own = _Memory.of(memory)
         pointers = (tensor.data_ptr() for tensor in (q, heard, room))
         hearing = _Hearing(team, addressof(own), *pointers, len(q), self.n_head, layer, room_of_scores)
         self.library.code.viska_hear(byref(hearing))
         return heard
-
-
-def _room_of_scores(*n_positions: int) -> int:
-    """Bytes for the scores that a thread works on, over so many positions."""
-    return ctypes.sizeof(ctypes.c_float) * _ROWS_AT_ONCE * -(-max(n_positions) // _LINE) * _LINE
 
 
 def _room(n_bytes: int) -> Tensor:
