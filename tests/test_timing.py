@@ -127,6 +127,14 @@ def test_words_cover_the_tokens_in_order_within_the_sound(model, tokenizer):
     assert all(0 <= timing.probability <= 1 for timing in found)
 
 
+def test_features_may_be_of_less_than_half_a_minute(model, tokenizer):
+    tokens, features = tokenizer.encode(" Hello there."), model.embed_audio(made_up_mel())[0]
+    expected = find_alignment(model, tokenizer, tokens, features, 800)
+    found = find_alignment(model, tokenizer, tokens, features[:400], 800)
+    assert [timing.word for timing in found] == [timing.word for timing in expected]
+    assert 0 <= found[0].start <= found[-1].end <= 8
+
+
 def test_features_need_no_second_encoding(model, tokenizer, monkeypatch):
     tokens, mel = tokenizer.encode(" Hello there."), made_up_mel()[0]
     expected = find_alignment(model, tokenizer, tokens, mel, 3000)

@@ -487,8 +487,7 @@ def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monke
     heard.clear()
     sound = {"logprob_threshold": None, "compression_ratio_threshold": None}
     transcribe(model, noise(3), word_timestamps=True, **sound, **options)
-    assert heard[:2] == [800, 3000]  # the text as without word times, the times from all of it
-    assert set(heard) == {800, 3000}
+    assert set(heard) == {800}  # text and times from the same
 
 
 def test_help_spells_out_every_option():

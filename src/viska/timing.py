@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from viska.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND
-from viska.decoding.language import is_audio_features
 from viska.model import Whisper
 from viska.result import Segment
 from viska.tokenizer import Tokenizer
@@ -142,8 +141,8 @@ def find_alignment(
 ) -> list[WordTiming]:
     """The words of `text_tokens` (no timestamps) with their times in a window.
 
-    `mel` is the window's log-mel (n_mels, 3000) or its audio features (n_audio_ctx, D), which saves encoding it again;
-    `num_frames` how many of its mel frames are sound; One pass of the decoder over the known text.
+    `mel` is the window's log-mel (n_mels, 3000) or its audio features (S, D), which saves encoding it again;
+    `num_frames` how many of its mel frames are sound. One pass of the decoder over the known text.
     """
     if not text_tokens:
         return []
@@ -152,7 +151,7 @@ def find_alignment(
     weights_dtype = next(model.parameters()).dtype
     with torch.no_grad():
         features = mel[None].to(model.device, weights_dtype)
-        if not is_audio_features(model, mel):
+        if mel.shape[-1] != model.dims.n_audio_state:
             features = model.embed_audio(features)  # (1, S, D)
         logits, scores = model.decoder(tokens, features, need_weights=True)
     attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_pairs])

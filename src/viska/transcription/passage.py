@@ -167,6 +167,12 @@ class Passage:
             self._heard = (*key, self.backend.encode(pad_or_trim(mel, n_frames)))
         return self._heard[3]
 
+    def heard(self, window: Window) -> Heard:
+        """What the encoder made of a window for its text, with however much behind it."""
+        if self._heard is not None and self._heard[:2] == (window.start, window.size):
+            return self._heard[3]
+        return self.hear(window)
+
     def hear_language(self, window: Window) -> dict[str, float]:
         """Language code -> probability, by what a window says."""
         rest = self.stretch.n_frames - window.start
@@ -329,7 +335,7 @@ class Passage:
         text = list(chain.from_iterable(own_tokens))
         own = options.compat is None
         alignment = find_alignment(
-            self.model, self.tokenizer, text, self.hear(window).features, window.size, asides=self._asides(own_tokens)
+            self.model, self.tokenizer, text, self.heard(window).features, window.size, asides=self._asides(own_tokens)
         )
         pace = pace_of(alignment)
         if pace is not None:
