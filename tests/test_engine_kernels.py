@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from made_up import made_up_model
 from viska.compute import COMPUTE_TYPES
+from viska.engine.encoder import Encoder
 from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, projection
 from viska.engine.native.library import library
 from viska.engine.native.linear import NativeProjection
@@ -177,6 +179,22 @@ def test_floating_formats_are_plain_products(number_format):
     assert isinstance(linear, PlainProjection)
     dtype = dtype_of(number_format)
     assert torch.equal(linear(x), F.linear(x.to(dtype), weight.to(dtype), bias.to(dtype)))
+
+
+def test_activations_may_stay_floats_where_weights_are_integers():
+    weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
+    linear = projection(weight, bias, "int8", float_rows=True)
+    assert torch.equal(linear(x), F.linear(x, dequantize_rows(*quantize_rows(weight)), bias))
+    assert isinstance(projection(weight, bias, "bfloat16", float_rows=True), PlainProjection)
+
+
+def test_the_first_block_of_an_int8_encoder_rounds_no_activations():
+    module = made_up_model(n_audio_layer=3).encoder
+    first, *others = Encoder(module, "int8").blocks
+    for part in ("qkv", "out", "up", "down"):
+        assert isinstance(getattr(first, part), PlainProjection)
+        assert not any(isinstance(getattr(block, part), PlainProjection) for block in others)
+    assert len(others) == 2
 
 
 def test_the_kernel_follows_the_hardware(monkeypatch):

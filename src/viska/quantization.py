@@ -11,7 +11,8 @@ _BLOCK_VALUES = (1 << 15) - 1  # so many at a time stay in a core's cache, and a
 
 def row_peaks(rows: Tensor) -> Tensor:
     """The largest magnitude in each row of (rows, in), (rows, 1)."""
-    return rows.abs().amax(dim=-1, keepdim=True).clamp_min_(_TINY)
+    # Twice over the rows is faster than a new tensor of magnitudes.
+    return torch.maximum(rows.amax(dim=-1, keepdim=True), -rows.amin(dim=-1, keepdim=True)).clamp_min_(_TINY)
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import Hardware, dtype_of
-from viska.quantization import STEPS, quantize_rows, row_peaks
+from viska.quantization import STEPS, dequantize_rows, quantize_rows, row_peaks
 
 
 class Projection(Protocol):
@@ -92,18 +92,23 @@ class FbgemmInt8Projection:
 
 
 def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
-    """Products (rows, out) of rows that were divided by their peaks (rows, 1), as they are, with the bias."""
-    return y.mul_(peaks) if bias is None else torch.addcmul(bias, y, peaks)
+    """Products (rows, out) of rows that were divided by their peaks (rows, 1), as they are, with the bias; in place."""
+    return y.mul_(peaks) if bias is None else torch.addcmul(bias, y, peaks, out=y)
 
 
-def projection(weight: Tensor, bias: Tensor | None, number_format: str, *, many_rows: bool = False) -> Projection:
+def projection(
+    weight: Tensor, bias: Tensor | None, number_format: str, *, many_rows: bool = False, float_rows: bool = False
+) -> Projection:
     """The linear map with these weights in this format; the bias may be None.
 
-    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on.
+    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on. With
+    `float_rows` activations stay float32 where weights are int8.
     """
     if number_format != "int8":
         return PlainProjection(weight, bias, dtype_of(number_format))
     quantized, scale = quantize_rows(weight)
+    if float_rows:
+        return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
     kind: type[NativeProjection | OneDnnInt8Projection | FbgemmInt8Projection] = FbgemmInt8Projection
     if not many_rows and NativeProjection.fits(quantized):
         kind = NativeProjection
