@@ -188,6 +188,29 @@ def test_activations_may_stay_floats_where_weights_are_integers():
     assert isinstance(projection(weight, bias, "bfloat16", float_rows=True), PlainProjection)
 
 
+@needs_int8
+@pytest.mark.parametrize("bias", [None, torch.ones(24)])
+def test_rows_on_one_side_of_zero_are_rounded_to_finer_steps(bias):
+    weight, x = made_up(24, 256, 1), F.gelu(made_up(7, 256, 2) * 100)
+    weight = dequantize_rows(*quantize_rows(weight))  # so that activations alone are rounded
+    exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    plain, centred = (projection(weight, bias, "int8", many_rows=True, one_sided=s)(x.clone()) for s in (False, True))
+    off = [float((found - exact).square().mean().sqrt()) for found in (plain, centred)]
+    assert off[1] < 0.6 * off[0]
+
+
+@needs_int8
+def test_what_is_near_zero_is_not_moved_where_rows_are_centred():
+    weight = dequantize_rows(*quantize_rows(made_up(24, 256, 1).abs()))  # errors to one side would add up
+    x = torch.zeros(3, 256)
+    x[0, 7], x[1, 7], x[1, 9] = 3.7, 3.7, -0.17
+    exact = F.linear(x, weight)
+    found = projection(weight, None, "int8", many_rows=True, one_sided=True)(x.clone())
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.02 * float(weight.max()))
+    assert not found[2].any()
+
+
+@needs_int8
 def test_the_first_block_of_an_int8_encoder_rounds_no_activations():
     module = made_up_model(n_audio_layer=3).encoder
     first, *others = Encoder(module, "int8").blocks

@@ -55,8 +55,8 @@ class EncoderBlock:
         all blocks behind it (docs/log.md).
         """
 
-        def many(weight: Tensor, bias: Tensor | None) -> Projection:
-            return projection(weight, bias, number_format, many_rows=True, float_rows=first)
+        def many(weight: Tensor, bias: Tensor | None, *, one_sided: bool = False) -> Projection:
+            return projection(weight, bias, number_format, many_rows=True, float_rows=first, one_sided=one_sided)
 
         up, down = mlp_layers(block)
         return cls(
@@ -65,7 +65,7 @@ class EncoderBlock:
             many(block.attn.out.weight, block.attn.out.bias),
             Norm.of(block.mlp_ln),
             many(up.weight, up.bias),
-            many(down.weight, down.bias),
+            many(down.weight, down.bias, one_sided=True),
         )
 
 

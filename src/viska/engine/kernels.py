@@ -50,7 +50,10 @@ class OneDnnInt8Projection:
     def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(..., in) -> (..., out)."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        peaks = row_peaks(rows)  # (rows, 1)
+        return self.rounded(rows, row_peaks(rows)).view(*x.shape[:-1], -1)
+
+    def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
+        """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
         quantized = (rows * (STEPS / peaks)).round_().to(torch.int8)
         y = torch.ops.onednn.qlinear_pointwise(
             quantized,
@@ -67,7 +70,7 @@ class OneDnnInt8Projection:
             [],
             "",
         )
-        return _scaled(y, peaks, self.bias).view(*x.shape[:-1], -1)
+        return _scaled(y, peaks, self.bias)
 
 
 class FbgemmInt8Projection:
@@ -84,11 +87,34 @@ class FbgemmInt8Projection:
     def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(..., in) -> (..., out)."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        peaks = row_peaks(rows)  # (rows, 1)
+        return self.rounded(rows, row_peaks(rows)).view(*x.shape[:-1], -1)
+
+    def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
+        """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
         y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows / peaks, 1 / STEPS, STEPS + 1, self.packed
         )
-        return _scaled(y, peaks, self.bias).view(*x.shape[:-1], -1)
+        return _scaled(y, peaks, self.bias)
+
+
+class CentredProjection:
+    """An int8 projection of rows (rows, in) float32 whose middle is taken off, in place, before they are rounded.
+
+    Rows that lie to one side of zero, as behind GELU, are rounded to steps half as wide so. Zero stays a whole number
+    of steps: most values are near it, and would all be off to the same side.
+    """
+
+    def __init__(self, linear: OneDnnInt8Projection | FbgemmInt8Projection, weight: Tensor, scale: Tensor) -> None:
+        self.linear = linear
+        self.sums = dequantize_rows(weight, scale).sum(dim=1)  # (out,)
+
+    def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
+        """(rows, in) -> (rows, out)."""
+        least, most = x.amin(dim=-1, keepdim=True), x.amax(dim=-1, keepdim=True)  # (rows, 1)
+        step = ((most - least) / (2 * STEPS - 1)).clamp_min_(1e-12)
+        middle = ((most + least) / (2 * step)).round_() * step
+        y = self.linear.rounded(x.sub_(middle), step * STEPS)
+        return torch.addcmul(y, middle, self.sums, out=y)
 
 
 def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
@@ -97,12 +123,18 @@ def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def projection(
-    weight: Tensor, bias: Tensor | None, number_format: str, *, many_rows: bool = False, float_rows: bool = False
+    weight: Tensor,
+    bias: Tensor | None,
+    number_format: str,
+    *,
+    many_rows: bool = False,
+    float_rows: bool = False,
+    one_sided: bool = False,
 ) -> Projection:
     """The linear map with these weights in this format; the bias may be None.
 
-    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on. With
-    `float_rows` activations stay float32 where weights are int8.
+    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on. Where
+    weights are int8, activations stay float32 with `float_rows`, and are centred and written over with `one_sided`.
     """
     if number_format != "int8":
         return PlainProjection(weight, bias, dtype_of(number_format))
@@ -114,4 +146,7 @@ def projection(
         kind = NativeProjection
     elif many_rows and Hardware.here().int8_dot_products:
         kind = OneDnnInt8Projection
-    return kind(quantized, scale, bias)
+    linear = kind(quantized, scale, bias)
+    if one_sided and not isinstance(linear, NativeProjection):
+        return CentredProjection(linear, quantized, scale)
+    return linear
