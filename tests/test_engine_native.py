@@ -14,7 +14,7 @@ from viska.engine import Engine
 from viska.engine.cache import CrossMemory
 from viska.engine.decoder import Decoder
 from viska.engine.encoder import PlainAttention
-from viska.engine.kernels import FbgemmInt8Projection, TwiceProjection
+from viska.engine.kernels import FbgemmInt8Projection
 from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
@@ -238,7 +238,7 @@ def test_without_the_file_it_is_told_and_torch_computes(model, monkeypatch, capl
         decoder = Decoder(model.decoder, INT8)
     native._loaded.cache_clear()
     assert decoder.native is None
-    assert isinstance(decoder.vocabulary, TwiceProjection)
+    assert isinstance(decoder.vocabulary, FbgemmInt8Projection)
     assert "no compiled code" in caplog.text
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from viska.engine.cache import CrossMemory, SelfCache, past_mask
 from viska.engine.encoder import Norm, fused_qkv, mlp_layers
-from viska.engine.kernels import Projection, Rounding, projection
+from viska.engine.kernels import Projection, projection
 from viska.engine.native.step import NativeStep
 from viska.engine.plan import ComputePlan, dtype_of
 from viska.model import MultiHeadAttention, ResidualAttentionBlock, TextDecoder
@@ -59,7 +59,7 @@ class DecoderBlock:
             projection(cross.out.weight, cross.out.bias, number_format),
             Norm.of(block.mlp_ln),
             projection(up.weight, up.bias, number_format),
-            projection(down.weight, down.bias, number_format, rounding=Rounding.TWICE),
+            projection(down.weight, down.bias, number_format),
         )
 
 
@@ -74,7 +74,7 @@ class Decoder:
         self.embedding = module.token_embedding.weight.detach()
         self.positions = module.positional_embedding.detach()
         # Half of all weights, and one core packs them.
-        vocabulary = _beside(lambda: projection(self.embedding, None, plan.decoder, rounding=Rounding.TWICE))
+        vocabulary = _beside(lambda: projection(self.embedding, None, plan.decoder))
         self.blocks = [DecoderBlock.of(block, plan.decoder) for block in blocks]
         self.cross = projection(*_fused_cross(blocks), plan.encoder, many_rows=True)  # one product for all layers
         self.vocabulary = vocabulary.result()

@@ -5,7 +5,6 @@ largest value: what a row becomes does not depend on the rows beside it.
 """
 
 import warnings
-from enum import Enum
 from typing import Protocol
 
 import torch
@@ -15,16 +14,6 @@ from torch import Tensor
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import Hardware, dtype_of
 from viska.quantization import STEPS, dequantize_rows, quantize_rows, row_peaks
-
-
-class Rounding(Enum):
-    """How activations become int8 where weights are.
-
-    `NONE`: they stay float32. `ONCE`: to steps of each row's largest value. `CENTRED`: of its range; they are written
-    over. `TWICE`: what that took from them, too, to steps as much smaller.
-    """
-
-    NONE, ONCE, CENTRED, TWICE = range(4)
 
 
 class Projection(Protocol):
@@ -61,9 +50,9 @@ class OneDnnInt8Projection:
     def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(..., in) -> (..., out)."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        return self.rounded(rows, row_peaks(rows), self.bias).view(*x.shape[:-1], -1)
+        return self.rounded(rows, row_peaks(rows)).view(*x.shape[:-1], -1)
 
-    def rounded(self, rows: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
+    def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
         """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
         quantized = (rows * (STEPS / peaks)).round_().to(torch.int8)
         y = torch.ops.onednn.qlinear_pointwise(
@@ -81,7 +70,7 @@ class OneDnnInt8Projection:
             [],
             "",
         )
-        return _scaled(y, peaks, bias)
+        return _scaled(y, peaks, self.bias)
 
 
 class FbgemmInt8Projection:
@@ -98,14 +87,14 @@ class FbgemmInt8Projection:
     def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(..., in) -> (..., out)."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        return self.rounded(rows, row_peaks(rows), self.bias).view(*x.shape[:-1], -1)
+        return self.rounded(rows, row_peaks(rows)).view(*x.shape[:-1], -1)
 
-    def rounded(self, rows: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
+    def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
         """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
         y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows / peaks, 1 / STEPS, STEPS + 1, self.packed
         )
-        return _scaled(y, peaks, bias)
+        return _scaled(y, peaks, self.bias)
 
 
 class CentredProjection:
@@ -124,26 +113,8 @@ class CentredProjection:
         least, most = x.amin(dim=-1, keepdim=True), x.amax(dim=-1, keepdim=True)  # (rows, 1)
         step = ((most - least) / (2 * STEPS - 1)).clamp_min_(1e-12)
         middle = ((most + least) / (2 * step)).round_() * step
-        y = self.linear.rounded(x.sub_(middle), step * STEPS, self.linear.bias)
+        y = self.linear.rounded(x.sub_(middle), step * STEPS)
         return torch.addcmul(y, middle, self.sums, out=y)
-
-
-class TwiceProjection:
-    """An int8 projection that adds the product of what rounding took from its activations, rounded in turn.
-
-    What compiled code does with such weights, and its oracle.
-    """
-
-    def __init__(self, linear: OneDnnInt8Projection | FbgemmInt8Projection) -> None:
-        self.linear = linear
-
-    def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
-        """(..., in) -> (..., out)."""
-        rows = x.reshape(-1, x.shape[-1]).float()
-        peaks = row_peaks(rows)  # (rows, 1)
-        whole = (rows * (STEPS / peaks)).round_() * (peaks / STEPS)
-        y = self.linear.rounded(whole, peaks, self.linear.bias)
-        return y.add_(self.linear.rounded(rows - whole, peaks / (2 * STEPS), None)).view(*x.shape[:-1], -1)
 
 
 def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
@@ -157,21 +128,25 @@ def projection(
     number_format: str,
     *,
     many_rows: bool = False,
-    rounding: Rounding = Rounding.ONCE,
+    float_rows: bool = False,
+    one_sided: bool = False,
 ) -> Projection:
     """The linear map with these weights in this format; the bias may be None.
 
-    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on.
+    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on. Where
+    weights are int8, activations stay float32 with `float_rows`, and are centred and written over with `one_sided`.
     """
     if number_format != "int8":
         return PlainProjection(weight, bias, dtype_of(number_format))
     quantized, scale = quantize_rows(weight)
-    if rounding is Rounding.NONE:
+    if float_rows:
         return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
-    if not many_rows and rounding is not Rounding.CENTRED and NativeProjection.fits(quantized):
-        return NativeProjection(quantized, scale, bias, twice=rounding is Rounding.TWICE)
-    is_one_dnn = many_rows and Hardware.here().int8_dot_products
-    linear = (OneDnnInt8Projection if is_one_dnn else FbgemmInt8Projection)(quantized, scale, bias)
-    if rounding is Rounding.CENTRED:
+    kind: type[NativeProjection | OneDnnInt8Projection | FbgemmInt8Projection] = FbgemmInt8Projection
+    if not many_rows and NativeProjection.fits(quantized):
+        kind = NativeProjection
+    elif many_rows and Hardware.here().int8_dot_products:
+        kind = OneDnnInt8Projection
+    linear = kind(quantized, scale, bias)
+    if one_sided and not isinstance(linear, NativeProjection):
         return CentredProjection(linear, quantized, scale)
-    return TwiceProjection(linear) if rounding is Rounding.TWICE else linear
+    return linear

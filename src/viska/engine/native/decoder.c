@@ -8,7 +8,7 @@
 
 #include "common.h"
 
-enum { LANE = 16, ROWS_AT_ONCE = 8, CHUNK = 64, STEPS = 127, FINER = 2 * STEPS };
+enum { LANE = 16, ROWS_AT_ONCE = 8, CHUNK = 64, STEPS = 127 };
 
 typedef int8_t Bytes __attribute__((vector_size(WIDTH)));
 enum { HEAD_VECTORS = HEAD / WIDTH };
@@ -21,7 +21,6 @@ typedef struct {
     const float *bias;    /* (out) */
     const int32_t *start; /* (out): what takes the offset of unsigned activations away */
     int64_t in, out, shown; /* `out` is a multiple of 16; `shown` is how many of them there really are */
-    int64_t fine;           /* 1: what rounding takes from a row is rounded once more, to a row of its own behind it */
 } Linear;
 
 typedef struct {
@@ -70,18 +69,9 @@ INLINE void sums_of_eight(const Floats *v, float *to) {
 
 /* Rows of activations */
 
-/* Whole numbers as int8: unsigned, offset by 128, where the products want them so. */
-INLINE void put(Floats v, int8_t *to) {
-    Ints whole = __builtin_convertvector(v, Ints);
-#ifdef __AVX512VNNI__
-    whole += 128;
-#endif
-    Bytes bytes = __builtin_convertvector(whole, Bytes);
-    memcpy(to, &bytes, sizeof bytes);
-}
-
-/* One row (n), normalised where there is a norm, as int8, `fine` or not, with its scale. `normed` (n) is room. */
-static float quantize(const float *x, const Norm *norm, int64_t n, int64_t fine, float *normed, int8_t *to) {
+/* One row (n), normalised where there is a norm, as int8 with its scale: unsigned, offset by 128, where the products want
+ * it so. `normed` (n) is room. */
+static float quantize(const float *x, const Norm *norm, int64_t n, float *normed, int8_t *to) {
     if (norm) {
         Floats total = {}, square = {};
         for (int64_t i = 0; i < n; i += WIDTH) total += load(x + i);
@@ -101,30 +91,28 @@ static float quantize(const float *x, const Norm *norm, int64_t n, int64_t fine,
     for (int i = 0; i < WIDTH; i++) peak = peaks[i] > peak ? peaks[i] : peak;
     float factor = STEPS / peak;
     for (int64_t i = 0; i < n; i += WIDTH) {
-        Floats v = load(x + i) * factor, whole = rounded(v);
-        put(whole, to + i);
-        if (fine) put(rounded((v - whole) * FINER), to + n + i);
+        Ints whole = __builtin_convertvector(rounded(load(x + i) * factor), Ints);
+#ifdef __AVX512VNNI__
+        whole += 128;
+#endif
+        Bytes bytes = __builtin_convertvector(whole, Bytes);
+        memcpy(to + i, &bytes, sizeof bytes);
     }
     return peak / STEPS;
 }
 
-/* Rows that are quantised: bytes (n_rows, in) and scales (n_rows); of fine ones (n_rows, 2, in) and (n_rows, 2). */
+/* Rows (n_rows, in) that are quantised: bytes (n_rows, in) and scales (n_rows). */
 typedef struct {
     int8_t *bytes;
     float *scales;
 } Quantized;
 
 static void quantize_rows(
-    const float *x, const Norm *norm, int64_t n_rows, int64_t n, int64_t fine, float *normed, Quantized to, int t,
-    int n_threads
+    const float *x, const Norm *norm, int64_t n_rows, int64_t n, float *normed, Quantized to, int t, int n_threads
 ) {
     int64_t begin, end;
     share(n_rows, t, n_threads, &begin, &end);
-    for (int64_t r = begin; r < end; r++) {
-        int64_t at = r << fine;
-        to.scales[at] = quantize(x + r * n, norm, n, fine, normed, to.bytes + at * n);
-        if (fine) to.scales[at + 1] = to.scales[at] / FINER;
-    }
+    for (int64_t r = begin; r < end; r++) to.scales[r] = quantize(x + r * n, norm, n, normed, to.bytes + r * n);
 }
 
 /* Products of int8 */
@@ -153,11 +141,8 @@ INLINE Sums products(Sums so_far, const int8_t *x, const int8_t *weight) {
 }
 #endif
 
-/* `rest`: what belongs to a row that is finished but for it. */
-INLINE void finish(const Linear *map, Sums found, int64_t first, float scale, int rest, float *y, Then then) {
-    Floats bias = rest ? (Floats){} : load(map->bias + first);
-    Floats v = __builtin_convertvector((Ints)found, Floats) * (load(map->scale + first) * scale) + bias;
-    if (rest) then = ADD;
+INLINE void finish(const Linear *map, Sums found, int64_t first, float scale, float *y, Then then) {
+    Floats v = __builtin_convertvector((Ints)found, Floats) * (load(map->scale + first) * scale) + load(map->bias + first);
     if (then == GELU) v = gelu(v);
     int64_t n = map->shown - first;
     if (n >= WIDTH) {
@@ -188,10 +173,8 @@ INLINE void tile(
                         weight + l * LANE * map->in + k * LANE + part * 4 * WIDTH
                     );
     UNROLL for (int r = 0; r < n_rows; r++)
-        UNROLL for (int l = 0; l < n_lanes * PARTS; l++) {
-            float *to = y + (row + r >> map->fine) * stride;
-            finish(map, found[r][l], lane * LANE + l * WIDTH, x.scales[row + r], row + r & map->fine, to, then);
-        }
+        UNROLL for (int l = 0; l < n_lanes * PARTS; l++)
+            finish(map, found[r][l], lane * LANE + l * WIDTH, x.scales[row + r], y + (row + r) * stride, then);
 }
 
 /* Quantised rows (R, in) -> y (R, stride), the outputs that are thread `t`'s. */
@@ -200,7 +183,6 @@ static void linear(
 ) {
     int64_t begin, end;
     share(map->out / LANE, t, n_threads, &begin, &end);
-    n_rows <<= map->fine;
 #define TILES(ROWS, LANES) \
     for (; row + ROWS <= n_rows; row += ROWS) tile(map, x, row, ROWS, lane, LANES, y, stride, then)
     int64_t lane = begin;
@@ -353,29 +335,35 @@ static void step_work(const void *job, int t, int n, atomic_int *arrived) {
     /* Scales and bytes of the rows, what is as wide as the MLP, what was heard, and each thread's own. */
     char *room = s->room;
     Room to;
-    to.rows.scales = (float *)room, room += whole_lines(2 * R * 4);
-    to.rows.bytes = (int8_t *)room, room += whole_lines(2 * R * 4 * D);
+    to.rows.scales = (float *)room, room += whole_lines(R * 4);
+    to.rows.bytes = (int8_t *)room, room += whole_lines(R * 4 * D);
     to.wide = (float *)room, room += whole_lines(R * 4 * D * 4);
     to.heard = (float *)room, room += whole_lines(R * D * 4);
     room += t * (s->room_of_scores + whole_lines(4 * D * 4));
     to.normed = (float *)room, to.scores = (float *)(room + whole_lines(4 * D * 4));
 
 #define MEET barrier(arrived, &passed, n)
-#define MAP(WHICH, FROM, NORM, TO, STRIDE, THEN) \
-    quantize_rows(FROM, NORM, R, (WHICH)->in, (WHICH)->fine, to.normed, to.rows, t, n), MEET; \
-    linear(WHICH, to.rows, R, TO, STRIDE, THEN, t, n), MEET
+#define QUANTIZE(FROM, NORM, WIDE) quantize_rows(FROM, NORM, R, WIDE, to.normed, to.rows, t, n), MEET
+#define MAP(WHICH, TO, STRIDE, THEN) linear(WHICH, to.rows, R, TO, STRIDE, THEN, t, n), MEET
     for (int64_t layer = 0; layer < s->n_layer; layer++) {
         const Block *block = s->blocks + layer;
-        MAP(&block->qkv, s->x, &block->attn_norm, to.wide, 3 * D, STORE);
+        QUANTIZE(s->x, &block->attn_norm, D);
+        MAP(&block->qkv, to.wide, 3 * D, STORE);
         look_back(s, layer, to.wide, to.scores, to.heard, t, n), MEET;
-        MAP(&block->out, to.heard, 0, s->x, D, ADD);
-        MAP(&block->cross_query, s->x, &block->cross_norm, to.wide, D, STORE);
+        QUANTIZE(to.heard, 0, D);
+        MAP(&block->out, s->x, D, ADD);
+        QUANTIZE(s->x, &block->cross_norm, D);
+        MAP(&block->cross_query, to.wide, D, STORE);
         hear(to.wide, s->memories, s->n_windows, R, s->n_head, layer, to.scores, to.heard, t, n), MEET;
-        MAP(&block->cross_out, to.heard, 0, s->x, D, ADD);
-        MAP(&block->up, s->x, &block->mlp_norm, to.wide, 4 * D, GELU);
-        MAP(&block->down, to.wide, 0, s->x, D, ADD);
+        QUANTIZE(to.heard, 0, D);
+        MAP(&block->cross_out, s->x, D, ADD);
+        QUANTIZE(s->x, &block->mlp_norm, D);
+        MAP(&block->up, to.wide, 4 * D, GELU);
+        QUANTIZE(to.wide, 0, 4 * D);
+        MAP(&block->down, s->x, D, ADD);
     }
-    MAP(s->vocabulary, s->x, s->norm, s->logits, s->vocabulary->shown, STORE);
+    QUANTIZE(s->x, s->norm, D);
+    MAP(s->vocabulary, s->logits, s->vocabulary->shown, STORE);
 }
 
 /* One more token for each row. */
@@ -388,8 +376,8 @@ EXPORT int64_t viska_scores_room(int64_t n_positions) {
 
 /* Bytes of room that a step needs with so many threads. */
 EXPORT int64_t viska_step_room(int64_t n_rows, int64_t n_state, int64_t room_of_scores, int64_t n_threads) {
-    int64_t shared = whole_lines(2 * n_rows * 4) + whole_lines(2 * n_rows * 4 * n_state) +
-                     whole_lines(n_rows * 4 * n_state * 4) + whole_lines(n_rows * n_state * 4);
+    int64_t shared = whole_lines(n_rows * 4) + whole_lines(n_rows * 4 * n_state) + whole_lines(n_rows * 4 * n_state * 4) +
+                     whole_lines(n_rows * n_state * 4);
     return shared + n_threads * (room_of_scores + whole_lines(4 * n_state * 4));
 }
 
@@ -398,8 +386,8 @@ typedef struct {
     const Linear *map;
     const float *x; /* (R, in) */
     float *y;       /* (R, shown) */
-    int8_t *bytes;  /* (R, in), or of a fine map (R, 2, in): room */
-    float *scales;  /* (R) or (R, 2): room */
+    int8_t *bytes;  /* (R, in): room */
+    float *scales;  /* (R): room */
     int64_t n_rows;
 } Product;
 
@@ -407,7 +395,7 @@ static void linear_work(const void *job, int t, int n, atomic_int *arrived) {
     const Product *p = job;
     Quantized rows = {p->bytes, p->scales};
     int passed = 0;
-    quantize_rows(p->x, 0, p->n_rows, p->map->in, p->map->fine, 0, rows, t, n), MEET;
+    quantize_rows(p->x, 0, p->n_rows, p->map->in, 0, rows, t, n), MEET;
     linear(p->map, rows, p->n_rows, p->y, p->map->shown, STORE, t, n);
 }
 

@@ -25,7 +25,6 @@ class Linear(Structure):
         ("n_in", c_int64),
         ("n_out", c_int64),
         ("shown", c_int64),
-        ("fine", c_int64),
     )
 
 
@@ -44,10 +43,10 @@ class _Product(Structure):
 class NativeProjection:
     """int8 weights (out, in) with scales (out,), and activations with one scale a row: (..., in) -> (..., out).
 
-    A row's result is the same, to the last bit, whatever rows are beside it. `twice`: see `kernels.Rounding`.
+    A row's result is the same, to the last bit, whatever rows are beside it.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None, *, twice: bool = False) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         found = library()
         assert found is not None, "asked for without `fits`"
         self.library: Library = found
@@ -61,7 +60,7 @@ class NativeProjection:
         self.bias = self.scale.new_zeros(n_out + more) if bias is None else F.pad(bias.detach().float(), (0, more))
         self.start = sums * -_OFFSET if found.unsigned else torch.zeros_like(sums)
         pointers = (t.data_ptr() for t in (self.weight, self.scale, self.bias, self.start))
-        self.structure = Linear(*pointers, n_in, n_out + more, n_out, twice)
+        self.structure = Linear(*pointers, n_in, n_out + more, n_out)
 
     @staticmethod
     def fits(weight: Tensor) -> bool:
@@ -72,8 +71,7 @@ class NativeProjection:
         """(..., in) -> (..., out) float32."""
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
         y = torch.empty(len(rows), self.structure.shown)
-        n_rounded = len(rows) << self.structure.fine
-        integers, scales = torch.empty(n_rounded, rows.shape[1], dtype=torch.int8), torch.empty(n_rounded)
+        integers, scales = torch.empty(rows.shape, dtype=torch.int8), torch.empty(len(rows))
         pointers = (t.data_ptr() for t in (rows, y, integers, scales))
         product = _Product(self.library.team(), ctypes.addressof(self.structure), *pointers, len(rows))
         self.library.code.viska_linear(ctypes.byref(product))
