@@ -44,7 +44,7 @@ KINDS = [
         ("auto", INT8, ComputePlan("int8", "int8", torch.float32)),
         ("auto", WIDE, ComputePlan("bfloat16", "int8", torch.bfloat16)),
         ("int8", INT8, ComputePlan("int8", "int8", torch.float32)),
-        ("int8", WIDE, ComputePlan("int8", "int8", torch.bfloat16)),
+        ("int8", WIDE, ComputePlan("bfloat16", "int8", torch.bfloat16)),
         ("bfloat16", WIDE, ComputePlan("bfloat16", "bfloat16", torch.bfloat16)),
         ("float32", WIDE, FLOAT32),
     ],

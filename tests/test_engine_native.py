@@ -13,7 +13,7 @@ from made_up import made_up_mel, made_up_model
 from viska.engine import Engine
 from viska.engine.cache import CrossMemory
 from viska.engine.decoder import Decoder
-from viska.engine.encoder import PlainAttention
+from viska.engine.encoder import Encoder, PlainAttention
 from viska.engine.kernels import FbgemmInt8Projection
 from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
@@ -318,7 +318,7 @@ def test_the_encoder_with_it_is_the_modules(model, n_frames):
     mel = made_up_mel()[0][:, :n_frames]
     engine = Engine(model, "float32")
     assert isinstance(engine.encoder._attention(torch.empty(n_frames // 2, 128)), NativeAttention)
-    assert isinstance(Engine(model, "int8").encoder._attention(torch.empty(9, 128)), NativeAttention)
+    assert isinstance(Encoder(model.encoder, "int8")._attention(torch.empty(9, 128)), NativeAttention)
     found = engine.encode(mel).features
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")

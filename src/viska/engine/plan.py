@@ -56,7 +56,7 @@ def resolve(compute_type: str, device: torch.device, hardware: Hardware | None =
     hardware = hardware or Hardware.here()
     plans = {
         "float32": ComputePlan("float32", "float32", torch.float32),
-        "int8": ComputePlan("int8", "int8", torch.bfloat16 if hardware.bfloat16 else torch.float32),
+        "int8": _fastest(hardware),  # an encoder in bfloat16 is twice as fast as one in int8, where there is one
         "bfloat16": ComputePlan("bfloat16", "bfloat16", torch.bfloat16),
         "auto": _fastest(hardware),
     }
