@@ -272,15 +272,14 @@ def test_in_compat_mode_the_language_of_a_short_recording_is_told_with_the_silen
     assert job.language_probs == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("short_context", [True, False])
-def test_a_short_recording_is_encoded_once_for_language_and_text(model, monkeypatch, short_context):
+def test_a_short_recording_is_encoded_once_for_language_and_text(model, monkeypatch):
     calls = []
     encode = EngineBackend.encode
     monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: calls.append(mel.shape[-1]) or encode(self, mel))
     sound = {"logprob_threshold": None, "compression_ratio_threshold": None, "without_timestamps": True}
-    transcript = transcribe(model, noise(7), short_context=short_context, **sound, **FAST)
+    transcript = transcribe(model, noise(7), **sound, **FAST)
     assert transcript.segments
-    assert calls == [1104 if short_context else N_FRAMES]
+    assert calls == [1104]
 
 
 def test_without_multilingual_segments_have_no_language(model):

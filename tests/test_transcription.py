@@ -472,6 +472,22 @@ def test_encoding_happens_once_a_window_whatever_the_ladder(model, monkeypatch, 
     assert [result.temperature for result in decoded] == [0.0, 0.5, 1.0] * 2
 
 
+def test_the_language_is_heard_as_by_the_reference_where_no_context_is_short(model, monkeypatch):
+    heard = {}
+    for name, backend in (("engine", EngineBackend), ("reference", ReferenceBackend)):
+        encode = backend.encode
+        monkeypatch.setattr(
+            backend, "encode", lambda self, mel, n=name, f=encode: heard.setdefault(n, []).append(mel) or f(self, mel)
+        )
+    options = {**FAST, "language": None, "short_context": False}
+    for compat in (None, "openai"):
+        transcribe(model, noise(3), compat=compat, **options)
+    assert torch.equal(heard["engine"][0], heard["reference"][0])
+    heard.clear()
+    transcribe(model, noise(3), **{**options, "short_context": True})
+    assert heard["engine"][0].shape[-1] == 800  # once for language and text
+
+
 def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monkeypatch):
     heard = []
     encode = EngineBackend.encode

@@ -176,7 +176,7 @@ class Passage:
     def hear_language(self, window: Window) -> dict[str, float]:
         """Language code -> probability, by what a window says."""
         rest = self.stretch.n_frames - window.start
-        if self.backend.any_length and 0 < rest < window.size:
+        if self.backend.any_length and self.options.short_context and 0 < rest < window.size:
             window = replace(window, size=rest)  # as it is heard for its text: it need not be encoded twice
         heard = self.hear(window, self._context(window))
         return self.backend.detect_language(heard, self.options.decoding.languages)
