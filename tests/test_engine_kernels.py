@@ -22,6 +22,7 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps"
 BARE = Hardware(bfloat16=False, int8=False)
 INT8 = Hardware(bfloat16=False, int8=True)
 WIDE = Hardware(bfloat16=True, int8=True, int8_dot_products=True)
+DEEP = 6  # blocks of an encoder
 FLOAT32 = ComputePlan("float32", "float32", torch.float32)
 
 needs_int8 = pytest.mark.skipif(not Hardware.here().int8, reason="this processor computes no int8")
@@ -50,8 +51,15 @@ KINDS = [
     ],
 )
 def test_plans_on_processors(compute_type, hardware, plan, caplog):
-    assert resolve(compute_type, CPU, hardware) == plan
+    assert resolve(compute_type, CPU, DEEP, hardware) == plan
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("compute_type", ["auto", "int8"])
+def test_the_encoder_of_tiny_stays_in_floats(compute_type):
+    assert resolve(compute_type, CPU, 4, INT8) == ComputePlan("float32", "int8", torch.float32)
+    assert resolve(compute_type, CPU, 4, WIDE) == resolve(compute_type, CPU, DEEP, WIDE)
+    assert resolve(compute_type, CPU, 4, BARE) == resolve(compute_type, CPU, DEEP, BARE)
 
 
 @pytest.mark.parametrize(
@@ -59,24 +67,24 @@ def test_plans_on_processors(compute_type, hardware, plan, caplog):
     [("int8", BARE), ("bfloat16", BARE), ("bfloat16", INT8), ("float16", BARE), ("float16", WIDE)],
 )
 def test_what_a_processor_is_not_made_for_becomes_float32_and_is_told(compute_type, hardware, caplog):
-    assert resolve(compute_type, CPU, hardware) == FLOAT32
+    assert resolve(compute_type, CPU, DEEP, hardware) == FLOAT32
     assert caplog.record_tuples == [
         ("viska.engine.plan", logging.WARNING, f"this processor is not made for {compute_type}: computing in float32")
     ]
 
 
 def test_plans_on_accelerators(caplog):
-    formats = {kind: resolve(kind, CUDA).decoder for kind in COMPUTE_TYPES if kind != "int8"}
+    formats = {kind: resolve(kind, CUDA, DEEP).decoder for kind in COMPUTE_TYPES if kind != "int8"}
     assert formats == {"auto": "float16", "float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
-    assert resolve("auto", MPS) == FLOAT32
+    assert resolve("auto", MPS, DEEP) == FLOAT32
     assert caplog.text == ""
-    assert resolve("int8", CUDA) == ComputePlan("float16", "float16", torch.float16)
+    assert resolve("int8", CUDA, DEEP) == ComputePlan("float16", "float16", torch.float16)
     assert "int8 is for CPUs" in caplog.text
 
 
 def test_unknown_compute_types_are_refused():
     with pytest.raises(OptionError, match="'int4' is not known; accepted are auto, float32, int8, float16, bfloat16"):
-        resolve("int4", CPU)
+        resolve("int4", CPU, DEEP)
 
 
 def test_the_hardware_is_asked_and_torchs_own_limit_holds(monkeypatch):

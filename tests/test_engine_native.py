@@ -156,6 +156,17 @@ def test_first_tokens_are_those_of_torch(model, code):
         near(ours, torchs)
 
 
+def test_a_known_text_is_read_as_by_torch(model, code):
+    decoder, memory = Decoder(model.decoder, INT8), made_up_memory(300, 1)
+    tokens, heads = [50258, 50259, 50359, *range(400, 420)], [(0, 1), (1, 0)]
+    with torch.inference_mode():
+        found = decoder.read(tokens, memory, heads)
+        decoder.native = None
+        expected = decoder.read(tokens, CrossMemory(memory.keys.float(), memory.values.float()), heads)
+    for ours, torchs in zip(found, expected, strict=True):
+        near(ours, torchs)
+
+
 def test_a_row_is_the_same_in_any_company_and_with_any_number_of_threads(model, code, threads):
     decoder = Decoder(model.decoder, INT8)
     tokens, positions = [11, 500, 12, 4000, 13, 14, 15], [3, 90, 0, 17, 3, 64, 5]

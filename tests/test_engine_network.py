@@ -15,6 +15,7 @@ from viska.engine.decoder import SHOWN, score_scale
 from viska.engine.plan import Hardware
 from viska.errors import OptionError
 from viska.model import AudioEncoder, Linear, Whisper
+from viska.timing import read_text
 from viska.transcription import transcribe
 from viska.transcription.backend import EngineBackend, ReferenceBackend, backend_for
 
@@ -77,6 +78,14 @@ def test_the_first_tokens_give_the_modules_logits(model, engine, heard):
     expected = model.decoder(torch.tensor([TOKENS]), heard.features[None].clone())[0]
     like(engine.decoder.logits(hidden), expected)
     assert keys.shape == values.shape == (2, 2, len(TOKENS), 8)  # (L, H, T, d)
+
+
+def test_a_known_text_is_read_as_the_module_reads_it(model, engine, heard):
+    expected_scores, expected_logits = read_text(model, heard.features.clone(), TOKENS)
+    scores, logits = engine.read(heard, TOKENS)
+    assert scores.shape == (len(model.alignment_pairs), len(TOKENS), 1500)
+    like(scores, expected_scores)
+    like(logits, expected_logits)
 
 
 def test_steps_give_the_modules_logits_each_row_at_its_own_position(model, engine):

@@ -219,8 +219,8 @@ def test_the_language_of_a_window_is_the_one_it_is_decoded_in(model, monkeypatch
 def test_words_are_split_as_the_language_of_their_window_asks(model, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "viska.transcription.passage.find_alignment",
-        lambda model, tokenizer, *rest, **more: seen.append(tokenizer.language) or [],
+        "viska.transcription.passage.align",
+        lambda read, tokenizer, *rest, **more: seen.append(tokenizer.language) or [],
     )
     Hears(monkeypatch, ENGLISH_SPEECH, ENGLISH_SPEECH, {"ja": 0.9, "en": 0.1})
     transcribe(model, noise(60), multilingual=True, without_timestamps=True, word_timestamps=True, **FAST)

@@ -25,11 +25,20 @@ def plain_median(row: list[float], width: int) -> list[float]:
     return [sorted(padded[i : i + width])[reach] for i in range(len(row))]
 
 
-@given(st.lists(st.floats(-9, 9, width=32), min_size=4, max_size=30), st.sampled_from([1, 3, 5, 7]))
+@given(st.lists(st.floats(-9, 9, width=32), min_size=6, max_size=30), st.sampled_from([1, 3, 5, 7, 9, 11]))
 def test_median_filter_is_the_median_of_the_neighbours(row, width):
     found = median_filter(torch.tensor([[row, row]]), width)
     assert found.shape == (1, 2, len(row))
     assert found[0, 1].tolist() == plain_median(row, width)
+
+
+def test_median_filter_takes_many_rows_apart_and_what_is_no_number_for_the_greatest():
+    x = torch.randn(5, 40, 12, generator=torch.Generator().manual_seed(0))
+    x[2, 3, 4:6], x[1, 1, 7] = torch.nan, torch.inf
+    torch.testing.assert_close(median_filter(x, 7)[0], median_filter(x[0], 7), rtol=0, atol=0)
+    reflected = torch.cat([x[..., 1:4].flip(-1), x, x[..., -4:-1].flip(-1)], dim=-1)
+    expected = reflected.unfold(-1, 7, 1).sort().values[..., 3]
+    torch.testing.assert_close(median_filter(x, 7), expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_median_filter_leaves_what_is_too_short_alone():

@@ -94,9 +94,9 @@ class Floors:
         arithmetic = self.work.decode(len(tokens)) / self.found.rate(self.plan.decoder)
         return max(n_bytes / self.found.read_rate(n_bytes), arithmetic)
 
-    def words(self, _model: Any, _tokenizer: Any, text_tokens: Sequence[int], *_rest: Any, **_options: Any) -> float:
+    def words(self, _read: Any, _tokenizer: Any, text_tokens: Sequence[int], *_rest: Any, **_options: Any) -> float:
         """Arithmetic of one pass over the text."""
-        return self.work.decode(len(text_tokens)) / self.found.rate("float32")
+        return self.work.decode(len(text_tokens)) / self.found.rate(self.plan.decoder)
 
 
 def preparation(path: Path, found: ceilings.Ceilings, *, vad: bool) -> dict[str, tuple[float, float]]:
@@ -137,8 +137,8 @@ def watched(clock: Clock, floors: Floors) -> Iterator[None]:
             timed = clock.wrap(name, getattr(owner, attribute), floor)
             # A function of its own, because a class makes methods of functions alone.
             stack.enter_context(patch.object(owner, attribute, timed))
-        target = "viska.transcription.passage.find_alignment"
-        stack.enter_context(patch(target, clock.wrap("word times", viska.timing.find_alignment, floors.words)))
+        target = "viska.transcription.passage.align"
+        stack.enter_context(patch(target, clock.wrap("word times", viska.timing.align, floors.words)))
         yield
 
 

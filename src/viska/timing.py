@@ -2,14 +2,15 @@
 
 Some heads of the cross-attention follow the speech. Their weights over time, token by token, make a matrix; dynamic
 time warping finds the likeliest monotone path through it, and where the path steps to the next token, that token
-begins. `find_alignment` does this for the text of one window; `merge_punctuations` puts marks to the words they belong
-to.
+begins. `align` does this for the text of one window, whichever decoder read it, `find_alignment` with the model's own.
+`merge_punctuations` puts marks to the words they belong to.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,8 +23,13 @@ from viska.model import Whisper
 from viska.result import Segment
 from viska.tokenizer import Tokenizer
 
+Reader: TypeAlias = Callable[[Sequence[int]], tuple[Tensor, Tensor]]
+"""A decoder that reads known tokens (T): the scores of its alignment heads before the softmax (heads, T, S), and logits
+(T, V), both float32."""
+
 _DIAGONAL, _UP, _LEFT = 0, 1, 2
 """Where the cheapest path into a cell comes from: both before, the row before, the column before."""
+_ROWS_AT_ONCE = 64  # what is sorted then stays in the processor's caches
 
 
 @dataclass
@@ -63,12 +69,45 @@ def median_filter(x: Tensor, filter_width: int) -> Tensor:
     """
     if filter_width < 1 or filter_width % 2 == 0:
         raise ValueError(f"filter_width is {filter_width}; it must be an odd number above 0")
-    reach = filter_width // 2
-    if x.shape[-1] <= reach:
+    reach, n = filter_width // 2, x.shape[-1]
+    if n <= reach:
         return x
-    flat = F.pad(x.reshape(-1, 1, x.shape[-1]), (reach, reach), mode="reflect")  # (rows, 1, n + 2 reach)
-    windows = flat.unfold(-1, filter_width, 1)  # (rows, 1, n, width)
-    return windows.sort(dim=-1).values[..., reach].reshape(x.shape)
+    flat = F.pad(x.reshape(-1, 1, n), (reach, reach), mode="reflect")[:, 0]  # (rows, n + 2 reach)
+    if flat.isnan().any():  # where all tokens attend to a position alike; sorting takes it for the greatest
+        return flat.unfold(-1, filter_width, 1).sort(dim=-1).values[..., reach].reshape(x.shape)
+    medians = torch.empty_like(flat[:, :n])
+    for rows, room in zip(*(torch.split(each, _ROWS_AT_ONCE) for each in (flat, medians)), strict=True):
+        neighbours = [rows[:, shift : shift + n] for shift in range(filter_width)]
+        room.copy_(_median(neighbours))
+    return medians.view(x.shape)
+
+
+def _median(values: Sequence[Tensor]) -> Tensor:
+    """The median of an odd number of tensors, value by value.
+
+    Of one more than half of them neither the least nor the greatest is the median; nor are those of what is left with
+    one more. (Forgetful selection: a third of the time of sorting along an axis, or less.)
+    """
+    kept = list(values[: len(values) // 2 + 1])
+    for one in values[len(kept) :]:
+        kept = _without_extremes([*kept, one])
+    return kept[0]
+
+
+def _without_extremes(values: list[Tensor]) -> list[Tensor]:
+    """All but the least and the greatest, value by value."""
+    last = len(values) - 1
+
+    def order(i: int, j: int) -> None:
+        values[i], values[j] = torch.minimum(values[i], values[j]), torch.maximum(values[i], values[j])
+
+    for i in range(len(values) // 2):
+        order(i, last - i)  # the least is in the first half now, the greatest in the second
+    for i in range(1, last // 2 + 1):
+        order(0, i)
+    for i in range(len(values) // 2, last):
+        order(i, last)
+    return values[1:-1]
 
 
 def dtw(x: Tensor | NDArray[np.floating]) -> NDArray[np.int64]:
@@ -95,25 +134,31 @@ def dtw_cuda(x: Tensor, BLOCK_SIZE: int = 1024) -> NDArray[np.int64]:  # noqa: A
 def _trace(cost: NDArray[np.float64]) -> NDArray[np.int8]:
     """For each cell of (N + 1, M + 1) where its cheapest path comes from.
 
-    Cells of one anti-diagonal depend on the two before it alone, so that each is one step of vector arithmetic. Indices
-    along an anti-diagonal are rows.
+    Cells of one anti-diagonal depend on the two before it alone, so that each is one step of vector arithmetic.
     """
     n, m = cost.shape
+    slanted = np.full((n + m - 1, n), np.inf)  # a row for each anti-diagonal
+    for row in range(n):
+        slanted[row : row + m, row] = cost[row]
+    totals = np.full((n + m + 1, n + 1), np.inf)  # of the cheapest paths, each behind the two that it depends on
+    totals[0, 0] = 0.0
+    for number, costs in enumerate(slanted):
+        ways = totals[number, :-1], totals[number + 1, :-1], totals[number + 1, 1:]
+        is_diagonal, is_up = _cheaper(*ways)
+        np.add(costs, np.where(is_diagonal, ways[0], np.where(is_up, ways[1], ways[2])), out=totals[number + 2, 1:])
+    is_diagonal, is_up = _cheaper(totals[:-2, :-1], totals[1:-1, :-1], totals[1:-1, 1:])
+    steps = np.where(is_diagonal, np.int8(_DIAGONAL), np.where(is_up, np.int8(_UP), np.int8(_LEFT)))
     trace = np.full((n + 1, m + 1), _LEFT, dtype=np.int8)
-    before = np.full(n + 1, np.inf)  # anti-diagonal d - 2
-    before[0] = 0.0
-    last = np.full(n + 1, np.inf)  # anti-diagonal d - 1
-    for d in range(2, n + m + 1):
-        rows = np.arange(max(1, d - m), min(n, d - 1) + 1)
-        diagonal, up, left = before[rows - 1], last[rows - 1], last[rows]
-        is_diagonal = (diagonal < up) & (diagonal < left)
-        is_up = (up < diagonal) & (up < left)
-        cheapest = np.where(is_diagonal, diagonal, np.where(is_up, up, left))
-        trace[rows, d - rows] = np.where(is_diagonal, _DIAGONAL, np.where(is_up, _UP, _LEFT))
-        here = np.full(n + 1, np.inf)
-        here[rows] = cost[rows - 1, d - rows - 1] + cheapest
-        before, last = last, here
+    for row in range(n):
+        trace[row + 1, 1:] = steps[row : row + m, row]
     return trace
+
+
+def _cheaper(
+    diagonal: NDArray[np.float64], up: NDArray[np.float64], left: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the diagonal, and where the way up, costs less than both others."""
+    return (diagonal < up) & (diagonal < left), (up < diagonal) & (up < left)
 
 
 def backtrace(trace: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -142,26 +187,54 @@ def find_alignment(
     """The words of `text_tokens` (no timestamps) with their times in a window.
 
     `mel` is the window's log-mel (n_mels, 3000) or its audio features (S, D), which saves encoding it again;
-    `num_frames` how many of its mel frames are sound. One pass of the decoder over the known text.
+    `num_frames` how many of its mel frames are sound.
+    """
+    weights_dtype = next(model.parameters()).dtype
+    features = mel.to(model.device, weights_dtype)
+    if text_tokens and mel.shape[-2] == model.dims.n_mels:  # fewer than any window has positions
+        with torch.no_grad():
+            features = model.embed_audio(features[None])[0]  # (S, D)
+    read = partial(read_text, model, features)
+    return align(
+        read, tokenizer, text_tokens, num_frames, medfilt_width=medfilt_width, qk_scale=qk_scale, asides=asides
+    )
+
+
+def read_text(model: Whisper, features: Tensor, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The model's own decoder as a `Reader` of audio features (S, D)."""
+    weights_dtype = next(model.parameters()).dtype
+    with torch.no_grad():
+        known = torch.tensor([tokens], device=model.device)  # (1, T)
+        heard = features[None].to(model.device, weights_dtype)  # (1, S, D)
+        logits, scores = model.decoder(known, heard, need_weights=True)
+    return torch.stack([scores[layer][0, head] for layer, head in model.alignment_pairs]), logits[0]
+
+
+def align(
+    read: Reader,
+    tokenizer: Tokenizer,
+    text_tokens: Sequence[int],
+    num_frames: int,
+    *,
+    medfilt_width: int = 7,
+    qk_scale: float = 1.0,
+    asides: Asides = Asides(),
+) -> list[WordTiming]:
+    """The words of `text_tokens` (no timestamps) with their times in a window that a decoder has heard.
+
+    `num_frames` is how many of its mel frames are sound. One pass over the known text.
     """
     if not text_tokens:
         return []
     start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-    tokens = torch.tensor([[*start, *text_tokens, tokenizer.eot]], device=model.device)  # (1, T)
-    weights_dtype = next(model.parameters()).dtype
-    with torch.no_grad():
-        features = mel[None].to(model.device, weights_dtype)
-        if mel.shape[-2] == model.dims.n_mels:  # fewer than any window has positions
-            features = model.embed_audio(features)  # (1, S, D)
-        logits, scores = model.decoder(tokens, features, need_weights=True)
-    attention = torch.stack([scores[layer][0, head] for layer, head in model.alignment_pairs])
-    matrix = alignment_matrix(attention * qk_scale, num_frames, medfilt_width)  # (T, S')
+    scores, logits = read([*start, *text_tokens, tokenizer.eot])
+    matrix = alignment_matrix(scores * qk_scale, num_frames, medfilt_width)  # (T, S')
     # A token is heard where the decoder, at the position before it, decides for it.
     begin = len(start) - 1
     rows, columns = dtw(-matrix[begin:-1])
     token_times = columns[np.diff(rows, prepend=-1) > 0] / TOKENS_PER_SECOND
 
-    probabilities = logits[0, begin:-2, : tokenizer.eot].softmax(dim=-1)  # (text, eot)
+    probabilities = logits[begin:-2, : tokenizer.eot].softmax(dim=-1)  # (text, eot)
     said = probabilities[torch.arange(len(text_tokens)), list(text_tokens)].cpu().numpy().astype(np.float64)
     words, word_tokens = _split_words(tokenizer, [*text_tokens, tokenizer.eot], asides.starts)
     bounds = np.cumsum([0, *map(len, word_tokens[:-1])])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Thread
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,14 @@ class DecoderBlock:
         )
 
 
+class Passed(NamedTuple):
+    """What a layer made of tokens: keys and values (H, T, d), and the queries (T, D) that it asked the audio."""
+
+    keys: Tensor
+    values: Tensor
+    cross_query: Tensor
+
+
 class Decoder:
     """Tokens to logits."""
 
@@ -105,17 +114,36 @@ class Decoder:
 
     def prefill(self, tokens: Sequence[int], memory: CrossMemory) -> tuple[Tensor, Tensor, Tensor]:
         """One window's first tokens (T) -> hidden states (T, D), and their keys and values (L, H, T, d)."""
+        x, passed = self._pass(tokens, memory)
+        return x, torch.stack([layer.keys for layer in passed]), torch.stack([layer.values for layer in passed])
+
+    def read(
+        self, tokens: Sequence[int], memory: CrossMemory, heads: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Known tokens (T) -> scores of the cross-attention's heads (layer, head), (heads, T, S), and logits (T, V).
+
+        Both are float32, the scores as they are before the softmax.
+        """
+        x, passed = self._pass(tokens, memory)
+        queries = torch.stack([self._heads(layer.cross_query, 1)[0] for layer in passed])  # (L, H, T, d)
+        layers, numbers = (list(part) for part in zip(*heads, strict=True))
+        scores = queries[layers, numbers].float() @ memory.keys[layers, numbers].float().transpose(-1, -2)
+        return scores, self.logits(x)
+
+    def _pass(self, tokens: Sequence[int], memory: CrossMemory) -> tuple[Tensor, list[Passed]]:
+        """Tokens (T), from the first on, through all layers -> hidden states (T, D), and what each layer made."""
         n = len(tokens)
         x = self._embed(torch.tensor(tokens, device=self.positions.device), slice(0, n))  # (T, D)
         mask = torch.full((n, n), -torch.inf, dtype=self.dtype, device=x.device).triu_(1) if n > 1 else None
-        kept = []
+        passed = []
         for layer, block in enumerate(self.blocks):
             q, k, v = self._heads(block.qkv(block.attn_norm(x)), 3)  # (H, T, d) each
-            kept.append((k, v))
             x = x + block.out(_joined(attend(q[None], k[None], v[None], mask)))
-            x = x + block.cross_out(self._hear(block.cross_query(block.cross_norm(x)), layer, memory))
+            cross_query = block.cross_query(block.cross_norm(x))
+            passed.append(Passed(k, v, cross_query))
+            x = x + block.cross_out(self._hear(cross_query, layer, memory))
             x = x + block.down(F.gelu(block.up(block.mlp_norm(x))))
-        return x, torch.stack([k for k, _ in kept]), torch.stack([v for _, v in kept])
+        return x, passed
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden states (..., D) -> logits (..., V) float32."""

@@ -1,7 +1,7 @@
 """The network of a model in the form that runs fastest here."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,7 +45,7 @@ class Engine:
 
     def __init__(self, model: Whisper, compute_type: str = "auto") -> None:
         self._model = ref(model)  # an engine is kept as long as its model, which it therefore must not keep
-        self.plan = resolve(compute_type, model.device)
+        self.plan = resolve(compute_type, model.device, model.dims.n_audio_layer)
         with torch.inference_mode():
             self.encoder = Encoder(model.encoder, self.plan.encoder)
             self.decoder = Decoder(model.decoder, self.plan)
@@ -70,6 +70,11 @@ class Engine:
         hidden, _, _ = self.decoder.prefill([tokenizer.sot], heard.memory)  # (1, D)
         logits = self.decoder.logits(hidden)[0, list(candidates.values())]  # (languages,)
         return dict(zip(candidates, logits.softmax(dim=-1).tolist(), strict=True))
+
+    @torch.inference_mode()
+    def read(self, heard: Heard, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Known tokens (T) -> the scores of the alignment heads before the softmax (heads, T, S), and logits (T, V)."""
+        return self.decoder.read(tokens, heard.memory, self.model.alignment_pairs)
 
     def lane(self, options: DecodingOptions, n_windows: int = 1) -> Lane:
         """Places for windows that are decoded together with these options."""

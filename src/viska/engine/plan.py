@@ -12,6 +12,11 @@ logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+SHALLOW = 4
+"""Blocks of an encoder (`tiny`) that stays in float32 where others become int8: it loses more words by that, and gains
+less time (docs/log.md)."""
+
+
 @dataclass(frozen=True)
 class ComputePlan:
     """The formats of an engine: "float32", "float16", "bfloat16", or "int8" for the weights of a part.
@@ -44,7 +49,9 @@ class Hardware:
         )
 
 
-def resolve(compute_type: str, device: torch.device, hardware: Hardware | None = None) -> ComputePlan:
+def resolve(
+    compute_type: str, device: torch.device, n_audio_layer: int, hardware: Hardware | None = None
+) -> ComputePlan:
     """The plan for a compute type on a device; float32, with a log line, where the hardware is not made for it.
 
     "auto" takes the fastest whose word error rate stays within 0.3 points of float32's (docs/performance.md).
@@ -54,11 +61,12 @@ def resolve(compute_type: str, device: torch.device, hardware: Hardware | None =
     if device.type != "cpu":
         return _on_accelerator(compute_type, device)
     hardware = hardware or Hardware.here()
+    fastest = _fastest(hardware, n_audio_layer)
     plans = {
         "float32": ComputePlan("float32", "float32", torch.float32),
-        "int8": _fastest(hardware),  # an encoder in bfloat16 is twice as fast as one in int8, where there is one
+        "int8": fastest,  # an encoder in bfloat16 is twice as fast as one in int8, where there is one
         "bfloat16": ComputePlan("bfloat16", "bfloat16", torch.bfloat16),
-        "auto": _fastest(hardware),
+        "auto": fastest,
     }
     possible = {"float32": True, "auto": True, "int8": hardware.int8, "bfloat16": hardware.bfloat16}
     if not possible.get(compute_type, False):
@@ -67,12 +75,12 @@ def resolve(compute_type: str, device: torch.device, hardware: Hardware | None =
     return plans[compute_type]
 
 
-def _fastest(hardware: Hardware) -> ComputePlan:
+def _fastest(hardware: Hardware, n_audio_layer: int) -> ComputePlan:
     """Half the bits for the encoder, bound by arithmetic; a quarter for the decoder, bound by reading."""
     decoder = "int8" if hardware.int8 else "float32"
     if hardware.bfloat16:
         return ComputePlan("bfloat16", decoder, torch.bfloat16)
-    return ComputePlan("int8" if hardware.int8 else "float32", decoder, torch.float32)
+    return ComputePlan(decoder if n_audio_layer > SHALLOW else "float32", decoder, torch.float32)
 
 
 def _on_accelerator(compute_type: str, device: torch.device) -> ComputePlan:

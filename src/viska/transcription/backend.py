@@ -1,7 +1,7 @@
 """What transcription needs of a network, and the two that there are: the reference path and the engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -23,6 +23,7 @@ from viska.model import (
     TextDecoder,
     Whisper,
 )
+from viska.timing import read_text
 
 CACHE_HOOKS = Whisper.__module__  # where the hooks of `install_kv_cache_hooks` are from
 
@@ -57,6 +58,10 @@ class Backend(ABC):
         """Decode one window alone."""
 
     @abstractmethod
+    def read(self, heard: Heard, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Of known tokens (T) the scores of the alignment heads (heads, T, S), and logits (T, V): a `timing.Reader`."""
+
+    @abstractmethod
     def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:
         """Where windows with these options are decoded together; None where each is decoded alone."""
 
@@ -68,7 +73,6 @@ class EngineBackend(Backend):
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.model = engine, engine.model
-        # Sums of floats depend on how many rows are multiplied at once; whole numbers are exact.
 
     def encode(self, mel: Tensor) -> Heard:
         """See `Backend.encode`."""
@@ -81,6 +85,10 @@ class EngineBackend(Backend):
     def decode(self, attempt: Attempt) -> DecodingResult:
         """See `Backend.decode`."""
         return self.engine.decode(attempt.heard, attempt.options)
+
+    def read(self, heard: Heard, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `Backend.read`."""
+        return self.engine.read(heard, tokens)
 
     def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:
         """See `Backend.lane`."""
@@ -111,6 +119,10 @@ class ReferenceBackend(Backend):
         return cast(
             DecodingResult, decode(self.model, attempt.heard.features, replace(attempt.options, language=language))
         )
+
+    def read(self, heard: Heard, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See `Backend.read`."""
+        return read_text(self.model, heard.features, tokens)
 
     def lane(self, options: DecodingOptions, n_windows: int) -> Lane | None:  # noqa: ARG002  # the plain path is plain
         """See `Backend.lane`."""

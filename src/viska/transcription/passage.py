@@ -7,6 +7,7 @@ can be worked through alone and many together.
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate, chain
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from viska.decoding import DecodingResult, tokenizer_for
 from viska.engine import Heard
 from viska.model import Whisper
 from viska.result import GuardEvent, Segment
-from viska.timing import Asides, find_alignment, merge_punctuations
+from viska.timing import Asides, align, merge_punctuations
 from viska.tokenizer import Tokenizer
 from viska.transcription.backend import Attempt, Backend
 from viska.transcription.confidence import rate_words, with_confidence
@@ -334,10 +335,8 @@ class Passage:
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
         text = list(chain.from_iterable(own_tokens))
         own = options.compat is None
-        heard = self.heard_for_text(window)
-        alignment = find_alignment(
-            self.model, self.tokenizer, text, heard.features, window.size, asides=self._asides(own_tokens)
-        )
+        read = partial(self.backend.read, self.heard_for_text(window))
+        alignment = align(read, self.tokenizer, text, window.size, asides=self._asides(own_tokens))
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
