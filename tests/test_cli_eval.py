@@ -108,6 +108,15 @@ def test_two_runs_are_compared(manifest, hypotheses, tmp_path, capsys):
     assert found["groups"][0]["first"]["n_clips"] == 2
 
 
+def test_recordings_of_one_report_alone_are_left_out_and_counted(manifest, hypotheses, tmp_path, capsys):
+    files = []
+    for name, limit in (("a", "2"), ("b", "1")):
+        files.append(str(tmp_path / f"{name}.json"))
+        main(["eval", manifest, "--hypotheses", str(hypotheses), "--limit", limit, "--json", files[-1]])
+    assert main(["eval", "--compare", *files]) == 0
+    assert "left out, as one report alone has them: 1 recordings" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "n", "status"),
     [
@@ -130,6 +139,11 @@ def test_some_of_the_recordings(manifest, hypotheses, capsys, arguments, n, stat
         (["MANIFEST", "--only_languages", "none"], "and the languages en"),
         (["MANIFEST", "--temperature", "-1"], "temperature"),
         (["--compare", "MANIFEST", "MANIFEST"], "give one that 'viska eval --json' has written"),
+        (["MANIFEST", "--compare", "a", "b"], "writes --json alone: leave out manifest"),
+        (["--compare", "a", "b", "--html", "c", "--limit", "2"], "leave out --limit, --html"),
+        (["MANIFEST", "--embed_audio"], "give --html FILE too"),
+        (["MANIFEST", "--hypotheses", "a", "--beam_size", "0"], "nothing is transcribed here: leave out --beam_size"),
+        (["MANIFEST", "--threads", "-4"], "--threads is -4; accepted are 1 or more"),
     ],
 )
 def test_what_is_refused(manifest, capsys, arguments, message):
@@ -154,4 +168,4 @@ def test_what_it_needs_is_told():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert 'pip install "viska[eval]"' in done.stderr
+    assert "pip install '.[eval]'" in done.stderr

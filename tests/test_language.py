@@ -305,6 +305,6 @@ def test_an_english_only_model_has_one_language():
     model = made_up_model(ENGLISH)
     with pytest.raises(LanguageError, match="leave multilingual out"):
         transcribe(model, noise(1), multilingual=True)
-    with pytest.raises(OptionError, match="language is 'en' but languages are de"):
+    with pytest.raises(OptionError, match="knows English alone, but languages are de; use a multi"):
         transcribe(model, noise(1), languages="de", **FAST)
     assert transcribe(model, noise(1), languages="de,en", **FAST).language == "en"

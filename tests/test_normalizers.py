@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("whisper_normalizer", reason='the extra is not installed: pip install "viska[eval]"')
+pytest.importorskip("whisper_normalizer", reason="the extra is not installed: pip install '.[eval]'")
 
 from viska.normalizers import (
     BasicTextNormalizer,
@@ -183,7 +183,7 @@ except ViskaError as error:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "whisper-normalizer" in run.stdout
     assert absent in run.stdout
-    assert run.stdout.endswith('pip install "viska[eval]"\n')
+    assert run.stdout.endswith("pip install '.[eval]'\n")
 
 
 def test_nothing_heavy_is_imported():

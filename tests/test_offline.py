@@ -80,9 +80,14 @@ def test_an_argument_counts_more_than_the_variable(monkeypatch):
     assert cache.why_offline(False) is None
     assert "VISKA_OFFLINE" in cache.why_offline(None)
     assert "offline=True" in cache.why_offline(True)
-    for value in ("", "0", "no", "false"):
+    for value in ("", "0", "no", "false", "off"):
         monkeypatch.setenv("VISKA_OFFLINE", value)
         assert cache.why_offline() is None
+
+
+def test_a_word_that_is_not_known_forbids(monkeypatch):
+    monkeypatch.setenv("VISKA_OFFLINE", "ture")
+    assert "VISKA_OFFLINE" in cache.why_offline()
 
 
 def test_offline_on_the_command_line(no_network, sound, tmp_path, capsys):

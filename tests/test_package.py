@@ -66,7 +66,7 @@ assert callable(viska.transcribe) and callable(transcribe) and callable(cli)
 assert list(inspect.signature(viska.transcribe).parameters)[:2] == ["model", "audio"]
 try:
     viska.transcribe(None, b"")
-except AttributeError:
+except ValueError:
     raise SystemExit(0)  # it was called, and None is no model
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 """Settings of the server: where they come from, which counts first, what is refused."""
 
+import socket
 from dataclasses import fields
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from viska.cli.main import main
 from viska.cli.serve import serve_parser
 from viska.errors import OptionError
+from viska.server.run import bound
 from viska.server.settings import ALIASES, Settings, settings_from
 
 
@@ -75,14 +77,17 @@ def test_hosted_names_mean_the_default_model_unless_they_are_said_to_mean_anothe
         ("port", "http", "port is 'http' in --port; accepted is a whole number"),
         ("port", "70000", "accepted are 0 to 65535"),
         ("port", "1.5", "whole number"),
-        ("workers", "0", "workers is 0; it must be 1 or more"),
-        ("workers", "-1", "0 or more"),
+        ("workers", "0", "1 or more"),
+        ("workers", "-1", "1 or more"),
         ("max_upload", "nan", "a number, 0 or more"),
         ("max_upload", "inf", "a number, 0 or more"),
         ("log_content", "perhaps", "true or false"),
         ("log_format", "xml", "json and text"),
         ("model", ",", "names no model"),
         ("tls_key", "key.pem", "give tls_cert too"),
+        ("tls_cert", "none.pem", r"tls_cert 'none.pem' cannot be used .*No such file"),
+        ("cors_origin", "https://a.org,foo", "cors_origin is 'foo'; accepted are"),
+        ("cors_origin", "https://a.org/", "accepted are"),
     ],
 )
 def test_what_is_not_accepted_is_named(name, value, message):
@@ -122,7 +127,30 @@ def test_the_command_line_tells_what_is_wrong_and_takes_hyphens(capsys):
     assert "max_queue is 'many' in --max_queue" in capsys.readouterr().err
 
 
-def test_the_command_line_tells_of_a_model_that_is_not_there(capsys, monkeypatch):
+@pytest.fixture
+def without_logs(monkeypatch):
     monkeypatch.setattr("viska.server.run.set_up_logs", lambda settings: None)
-    assert main(["serve", "--model", "no-such-model"]) == 4
+
+
+@pytest.mark.usefixtures("without_logs")
+def test_the_command_line_tells_of_a_model_that_is_not_there(capsys):
+    assert main(["serve", "--model", "no-such-model", "--port", "0"]) == 4
     assert "no-such-model" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_logs")
+def test_an_address_that_cannot_be_had_is_told_before_a_model_is_loaded(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--model", "no-such-model", "--port", str(port)]) == 2
+    told = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1, port {port} (Address already in use); give another" in told
+    assert main(["serve", "--model", "no-such-model", "--host", "no host", "--api_key", "x"]) == 2
+    assert "cannot listen on no host, port 8000" in capsys.readouterr().err
+
+
+def test_an_address_of_each_kind_of_network_is_taken():
+    with bound("localhost", 0) as sockets:
+        assert {one.getsockname()[0] for one in sockets} <= {"127.0.0.1", "::1"}
+        assert all(one.getsockname()[1] for one in sockets)
+    assert [one.fileno() for one in sockets] == [-1] * len(sockets)

@@ -280,10 +280,12 @@ def test_an_input_without_a_name(tmp_path, writer):
 
 
 @pytest.mark.parametrize("writer", ["srt", "vtt", "all"])
-def test_line_options_need_words(tmp_path, writer):
-    with pytest.raises(OptionError, match="max_line_width need words"):
-        get_writer(writer, tmp_path)(PLAIN, "talk.wav", {"max_line_width": 20})
-    assert list(tmp_path.iterdir()) == []
+def test_line_options_do_nothing_without_words(tmp_path, writer):
+    get_writer(writer, tmp_path)(PLAIN, "plain.wav")
+    get_writer(writer, tmp_path)(PLAIN, "talk.wav", {"max_line_width": 1, "highlight_words": True})
+    written = {path.suffix: path.read_bytes() for path in tmp_path.glob("talk.*")}
+    assert written
+    assert written == {path.suffix: path.read_bytes() for path in tmp_path.glob("plain.*")}
 
 
 def test_an_older_file_is_replaced_and_a_failure_leaves_it_alone(tmp_path):

@@ -92,6 +92,17 @@ def test_it_is_about_a_quarter_of_the_size(tmp_path):
     assert after < 0.31 * before
 
 
+def test_a_copy_is_int8_too(folder, tmp_path):
+    again = convert_model(folder, tmp_path / "again")
+    assert (again / "config.json").read_text() == (folder / "config.json").read_text()
+    assert load_file(again / "model.safetensors")[EMBEDDINGS].dtype == torch.int8
+
+
+def test_everybody_may_read_it_who_may_read_a_new_file(folder):
+    weights, config = ((folder / name).stat().st_mode for name in ("model.safetensors", "config.json"))
+    assert weights == config
+
+
 def test_it_becomes_floating_again(folder, tmp_path):
     whole = convert_model(folder, tmp_path / "whole", dtype="float16")
     assert "quantization_config" not in json.loads((whole / "config.json").read_text())

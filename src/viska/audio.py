@@ -110,13 +110,13 @@ def _check_rate(sr: Any) -> None:
 def choice_of(track: Any, channel: Any) -> _containers.Choice:
     """What is to be taken of a file. Raises OptionError for what can be no track or channel of any."""
     if not (track is None or _is_count(track)):
-        raise OptionError(f"track={track!r} was given; accepted are None and whole numbers from 0.")
+        raise OptionError(f"the audio track is {track!r}; accepted are whole numbers from 0, or none for the best.")
     named = isinstance(channel, str) and _containers.may_be_channel(channel)
     if not (channel is None or _is_count(channel) or named):
         apart = " viska.transcribe_channels transcribes each by itself." if channel == "all" else ""
         raise OptionError(
-            f"channel={channel!r} was given; accepted are None, whole numbers from 0, 'left', 'right', and FFmpeg's "
-            f"names, such as 'FC'.{apart}"
+            f"the channel is {channel!r}; accepted are whole numbers from 0, 'left', 'right', FFmpeg's names, such as "
+            f"'FC', or none for all mixed.{apart}"
         )
     return _containers.Choice(track, channel)
 

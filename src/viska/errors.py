@@ -8,7 +8,7 @@
     │   ├── DigestError                       the bytes are not the expected ones
     │   └── CheckpointError                   the files are there, their content does not fit
     ├── OptionError (also ValueError)         an option, or a combination of options, is not accepted
-    │   └── LanguageError                     a language that Whisper does not know
+    │   └── LanguageError                     a language that Whisper, or the model, does not know
     ├── OutputError (also OSError)            a result cannot be written
     └── OutOfMemoryError (also MemoryError)   the work does not fit into memory
 

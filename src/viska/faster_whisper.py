@@ -6,7 +6,7 @@
 >>> segments, info = viska.BatchedInferencePipeline(model).transcribe("talk.mp3", batch_size=8)
 
 Names, defaults and results are those of faster-whisper; what Viska cannot do, or does in another way, is refused and
-never ignored. Decoding is Viska's own: the text is not faster-whisper's to the token.
+not ignored (docs/moving.md). Decoding is Viska's own: the text is not faster-whisper's to the token.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ import torch
 
 from viska import weights
 from viska.audio import AudioSource
+from viska.compute import COMPUTE_TYPES as OURS
 from viska.decoding import tokenizer_for
 from viska.errors import OptionError
 from viska.result import Segment as ViskaSegment
@@ -84,7 +85,7 @@ MISSING: dict[str, tuple[tuple[Any, ...], str]] = {
     "use_auth_token": ((None, False), "set the environment variable HF_TOKEN"),
 }
 DIFFERENT: dict[str, tuple[tuple[Any, ...], str]] = {
-    "length_penalty": ((1, None), "Viska divides by the length, which is 1, and knows no other power of it"),
+    "length_penalty": ((1, None), "Viska divides by the length itself, which is 1, and not by another power of it"),
     "prefix": ((None,), "it would begin every window and not the first alone; use initial_prompt"),
 }
 REFUSED = MISSING | DIFFERENT
@@ -116,6 +117,9 @@ class WhisperModel:
             raise OptionError(f"unknown option {', '.join(sorted(options))} of WhisperModel")
         if num_workers < 1:
             raise OptionError(f"num_workers is {num_workers}; accepted is any number from 1 on: threads share a model")
+        accepted = (*COMPUTE_TYPES, *OURS)
+        if compute_type not in accepted:
+            raise OptionError(f"compute_type is {compute_type!r}; accepted are {', '.join(accepted)}")
         if cpu_threads > 0:
             torch.set_num_threads(cpu_threads)
         self.model = weights.load_model(
@@ -184,7 +188,8 @@ class BatchedInferencePipeline:
         """As `WhisperModel.transcribe`, but `batch_size` is 8, and `vad_filter` and `without_timestamps` are True.
 
         Windows know nothing of each other, whatever `condition_on_previous_text` says. `clip_timestamps`, which may
-        also be dicts with "start" and "end" in seconds, take the place of the `vad_filter`.
+        also be dicts with "start" and "end" in seconds, take the place of the `vad_filter`. Both are as in
+        faster-whisper, and the only options that may be without effect.
         """
         asked = {"batch_size": 8, "vad_filter": True, "without_timestamps": True, **options}
         asked["condition_on_previous_text"] = False

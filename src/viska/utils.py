@@ -121,10 +121,10 @@ class _FormatWriter(ResultWriter):
     ) -> None:
         """Write the content into an open text file.
 
-        Options are those of `viska.formats.LineOptions`, in the mapping or as keywords, which go before it. Raises
-        OptionError for others, and for line options where the result has no words.
+        Options are those of `viska.formats.LineOptions`, in the mapping or as keywords, which go before it; as in
+        openai/whisper they do nothing where the result has no words. Raises OptionError for others.
         """
-        line_options = _line_options(options, kwargs)
+        line_options = _line_options(result, options, kwargs)
         to_format = FORMATS[self.extension]
         file.write(to_format(result, line_options) if self.takes_options else to_format(result))
 
@@ -193,14 +193,17 @@ class _EveryFormat:
         options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        write(result, audio_path, self.output_dir, "all", _line_options(options, kwargs))
+        write(result, audio_path, self.output_dir, "all", _line_options(result, options, kwargs))
 
 
-def _line_options(options: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> LineOptions:
-    """The options that are given; None, 0 and False are not."""
+def _line_options(
+    result: Mapping[str, Any], options: Mapping[str, Any] | None, keywords: Mapping[str, Any]
+) -> LineOptions:
+    """The options that are given, of a result with words; None, 0 and False are not."""
     accepted = [field.name for field in fields(LineOptions)]
     both = [*(options or {}).items(), *keywords.items()]
     for name, _ in both:
         if name not in accepted:
             raise OptionError(f"unknown option {name!r}: give some of {', '.join(accepted)}")
-    return LineOptions(**{name: value for name, value in both if value})
+    given = LineOptions(**{name: value for name, value in both if value})
+    return given if _words(result["segments"]) else LineOptions()

@@ -1,3 +1,3 @@
-"""The command line: `viska AUDIO...` and `viska models ...`."""
+"""The command line: `viska AUDIO...`, and the commands of `viska.cli.commands`."""
 
 from viska.cli.main import main as main

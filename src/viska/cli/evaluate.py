@@ -6,7 +6,7 @@ The figures go to stdout, everything else to stderr.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +61,7 @@ def eval_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="N", help="the first N recordings alone")
     parser.add_argument("--only_kinds", type=_listed, metavar="KIND,...", help="recordings of these kinds alone")
     parser.add_argument(
-        "--only_languages", type=_listed, metavar="CODE,...", help="in these languages alone; - is none"
+        "--only_languages", type=_listed, metavar="CODE,...", help="in these languages alone; none: no language"
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures and scores")
     parser.add_argument("--html", metavar="FILE", help="write a page to look at and listen to")
@@ -72,6 +72,7 @@ def eval_parser() -> argparse.ArgumentParser:
 
 def run_eval(flags: argparse.Namespace) -> int:
     """Do what `eval_parser` has parsed; returns the exit status."""
+    _check_together(flags)
     if flags.compare:
         return _compare(flags)
     if not flags.manifest:
@@ -92,6 +93,26 @@ def run_eval(flags: argparse.Namespace) -> int:
     if flags.html:
         _write_page(report, clips, flags)
     return _status(report)
+
+
+def _check_together(flags: argparse.Namespace) -> None:
+    """Raise OptionError for what one flag makes another do without."""
+    if flags.compare and (left := [name for name in OWN if name not in ("compare", "json") and getattr(flags, name)]):
+        raise OptionError(f"--compare sets two reports side by side, and writes --json alone: leave out {_flags(left)}")
+    if flags.embed_audio and not flags.html:
+        raise OptionError("--embed_audio puts recordings into a page: give --html FILE too")
+    if (flags.hypotheses or flags.compare) and (given := _transcription_flags(flags)):
+        raise OptionError(f"nothing is transcribed here: leave out {_flags(given)}")
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join(name if name == "manifest" else f"--{name}" for name in names)
+
+
+def _transcription_flags(flags: argparse.Namespace) -> dict[str, Any]:
+    """Those that say how to transcribe, where they are not at their defaults."""
+    defaults = vars(eval_parser().parse_args([]))
+    return {name: value for name, value in vars(flags).items() if name not in OWN and value != defaults[name]}
 
 
 def chosen(clips: "list[Clip]", flags: argparse.Namespace) -> "list[Clip]":
@@ -115,18 +136,15 @@ def chosen(clips: "list[Clip]", flags: argparse.Namespace) -> "list[Clip]":
 
 def _engine(flags: argparse.Namespace) -> "tuple[str, Engine]":
     """What transcribes, and what to call it; a model is loaded at once, since nothing can be measured without."""
-    from viska.cli.run import LazyModel, options_of
+    from viska.cli.run import LazyModel, options_of, set_threads
     from viska.evaluation.hypothesis import read_hypotheses
     from viska.evaluation.run import stored_engine, viska_engine
 
     if flags.hypotheses:
         return flags.name or Path(flags.hypotheses).stem, stored_engine(read_hypotheses(flags.hypotheses))
-    import torch
-
     how = argparse.Namespace(**{name: value for name, value in vars(flags).items() if name not in OWN})
     options = options_of(how)
-    if flags.threads > 0:
-        torch.set_num_threads(flags.threads)
+    set_threads(flags.threads)
     return flags.name or flags.model, viska_engine(LazyModel(flags).get(), options)
 
 
@@ -147,8 +165,7 @@ def _facts(flags: argparse.Namespace) -> dict[str, Any]:
     """What a reader has to know to make the run again; no more of paths than names."""
     from viska.version import __version__
 
-    defaults = vars(eval_parser().parse_args([]))
-    given = {name: value for name, value in vars(flags).items() if name not in OWN and value != defaults[name]}
+    given = _transcription_flags(flags)
     for name in ("model", "model_dir"):
         given.pop(name, None)
     facts: dict[str, Any] = {"manifest": Path(flags.manifest).name, "limit": flags.limit}
@@ -195,6 +212,8 @@ def _compare(flags: argparse.Namespace) -> int:
     first, second = map(read_report, flags.compare)
     found = compare(first, second)
     print(f"first: {first.name}   second: {second.name}")
+    if alone := {one.path for one in first.scores} ^ {one.path for one in second.scores}:
+        print(f"viska: left out, as one report alone has them: {len(alone)} recordings", file=sys.stderr)
     print(table(COMPARED, comparison_rows(found)))
     if flags.json:
         names = {"first": first.name, "second": second.name}
@@ -209,7 +228,9 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ViskaError(f'viska eval needs the package {error.name}: pip install "viska[eval]"') from error
+        raise ViskaError(
+            f"viska eval needs the package {error.name}: install Viska with the extra eval, as in pip install '.[eval]'"
+        ) from error
 
 
 def _listed(text: str) -> list[str]:

@@ -76,7 +76,7 @@ def _for_each(args: argparse.Namespace, action: Callable[[str, argparse.Namespac
         try:
             action(name, args)
         except ViskaError as error:
-            print(f"viska: {error}", file=sys.stderr)
+            print(f"viska: error: {error}", file=sys.stderr)
             status = status or error.exit_code
     return status
 
@@ -113,7 +113,7 @@ def _convert(args: argparse.Namespace) -> int:
         )
         print(target)
     except ViskaError as error:
-        print(f"viska: {error}", file=sys.stderr)
+        print(f"viska: error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

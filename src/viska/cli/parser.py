@@ -71,12 +71,19 @@ def _add_model_flags(group: Any) -> None:
 
 def _add_output_flags(group: Any) -> None:
     _flag(group, "--output_dir", "-o", default=".", help="where to write (default: the current folder)")
-    _flag(group, "--output_format", "-f", default="all", choices=[*FORMATS, "all"], help="(default: all)")
+    _flag(
+        group,
+        "--output_format",
+        "-f",
+        default="all",
+        choices=[*FORMATS, "all"],
+        help="all: txt, vtt, srt, tsv, json (default)",
+    )
     _flag(group, "--verbose", type=boolean, default=True, help="print the text as it comes (default: True)")
     _flag(
         group, "--highlight_words", type=boolean, default=False, help="underline each word of srt and vtt as it is said"
     )
-    _flag(group, "--karaoke", type=boolean, default=False, help="tell in vtt when each word is said; lrc and ass do")
+    _flag(group, "--karaoke", type=boolean, default=False, help="tell in vtt when each word is said, as lrc and ass do")
     _flag(group, "--max_line_width", type=optional(int), help="characters a line of srt and vtt")
     _flag(group, "--max_line_count", type=optional(int), help="lines a cue of srt and vtt; needs --max_line_width")
     _flag(group, "--max_words_per_line", type=optional(int), help="words a line of srt and vtt")
@@ -113,9 +120,11 @@ def _add_decoding_flags(group: Any) -> None:
 
 def _add_long_form_flags(group: Any) -> None:
     _flag(group, "--initial_prompt", help="text to stand before the first window: names, spellings, style")
-    _flag(group, "--carry_initial_prompt", type=boolean, default=False, help="... before every window (default: False)")
-    _flag(group, "--condition_on_previous_text", type=boolean, help="prompt with the text before (default: in order)")
-    _flag(group, "--batch_size", type=int, default=1, help="windows decoded at once, cut at pauses (default: 1)")
+    _flag(
+        group, "--carry_initial_prompt", type=boolean, default=False, help="put it before all windows (default: False)"
+    )
+    _flag(group, "--condition_on_previous_text", type=boolean, help="the text before as prompt (default: no batches)")
+    _flag(group, "--batch_size", type=int, default=1, help="windows decoded at once, across inputs (default: 1)")
     _flag(group, "--short_context", type=boolean, default=True, help="short windows cost less (default: True)")
     _flag(group, "--vad_filter", type=boolean, default=False, help="leave out where nobody speaks (default: False)")
     _flag(group, "--vad_parameters", type=parameters, help="threshold=0.5,min_silence_duration_ms=2000,...")
@@ -131,9 +140,20 @@ def _add_long_form_flags(group: Any) -> None:
     _flag(group, "--word_timestamps", type=boolean, default=False, help="tell when each word was said (default: False)")
     _flag(group, "--prepend_punctuations", default=PREPENDED, help="marks that belong to the word behind them")
     _flag(group, "--append_punctuations", default=APPENDED, help="marks that belong to the word before them")
-    _flag(group, "--hallucination_silence_threshold", type=optional(float), help="seconds of silence around odd text")
+    _flag(
+        group,
+        "--hallucination_silence_threshold",
+        type=optional(float),
+        help="seconds of silence around odd text to jump over",
+    )
     _flag(group, "--language_detection_segments", type=int, default=1, help="half minutes that vote (default: 1)")
-    _flag(group, "--language_detection_threshold", type=optional(float), default=0.5, help="sure enough (default: 0.5)")
+    _flag(
+        group,
+        "--language_detection_threshold",
+        type=optional(float),
+        default=0.5,
+        help="least probability (default: 0.5)",
+    )
     _flag(
         group, "--multilingual", type=boolean, default=False, help="tell the language of each window (default: False)"
     )

@@ -1,15 +1,18 @@
 """`viska AUDIO...`: each input to a transcript and its files; goes on after one that fails."""
 
 import argparse
+import logging
 import os
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from viska.cli.garbage import imports_kept
 from viska.cli.inputs import STANDARD_INPUT, expand, output_names
@@ -22,31 +25,44 @@ if TYPE_CHECKING:
     from viska.model import Whisper
     from viska.recording import Recording
     from viska.result import Transcript
-    from viska.transcription import TranscribeOptions, Transcription
+    from viska.transcription import Transcribed, TranscribeOptions, Transcription
+
+logger = logging.getLogger(__name__)
 
 ELSEWHERE = {"audio", "audio_track", "channel", "model", "model_dir", "device", "compute_type", "threads"}
 ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline", "resume"}
-LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
 """Flags that say where from, where to and how fast, and not how to transcribe."""
+LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
+"""Flags that say how subtitles are laid out."""
 
 
 def run_transcribe(flags: argparse.Namespace) -> int:
     """Transcribe each input and write its transcript; the status is that of the first error, else 0."""
     with imports_kept():
-        # Heavy, and not needed for --help or a wrong flag.
-        import torch
-
         options, layout, ear = options_of(flags), layout_of(flags), ear_of(flags)
     show = ShowJson() if flags.json else ShowLines() if flags.verbose else Show()
     check_writable(Path(flags.output_dir))
-    if flags.threads > 0:
-        torch.set_num_threads(flags.threads)
+    set_threads(flags.threads)
     status, inputs = expand_all(flags.audio, show)
-    model = LazyModel(flags)
-    journals: list[Path] = []
-    for audio, name in zip(inputs, output_names(inputs), strict=True):
+    names = output_names(inputs)
+    files = [Files(name, flags.output_dir, flags.output_format, layout, resume=flags.resume) for name in names]
+    jobs = list(zip(inputs, files, strict=True))
+    if options.independent and len(jobs) > 1 and not flags.resume and ear.channel != "all":
+        transcribe, options = transcribe_together, replace(options, audio_track=ear.track, channel=ear.channel)
+    else:
+        transcribe = partial(transcribe_in_turn, ear=ear)
+    return transcribe(jobs, LazyModel(flags), options, show) or status
+
+
+Jobs: TypeAlias = "Sequence[tuple[str, Files]]"
+"""Inputs, and where their results go."""
+
+
+def transcribe_in_turn(jobs: Jobs, model: "LazyModel", options: "TranscribeOptions", show: Show, *, ear: "Ear") -> int:
+    """Transcribe one input after the other; the status is that of the first error, else 0."""
+    status, journals = 0, list[Path]()
+    for audio, files in jobs:
         try:
-            files = Files(name, flags.output_dir, flags.output_format, layout, resume=flags.resume)
             with memory_as_error(f"the transcription of {audio}"), interruptible() as watch:
                 journals += transcribe_one(audio, model, options, show, files, ear, watch)
         except ViskaError as error:
@@ -59,8 +75,65 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     return status
 
 
+def transcribe_together(jobs: Jobs, model: "LazyModel", options: "TranscribeOptions", show: Show) -> int:
+    """Transcribe inputs whose windows share batches, and write each as soon as it is done; returns the status."""
+    from viska.transcription.many import work_through
+
+    status, places = 0, defaultdict[str, list[Files]](list)
+    for audio, files in jobs:
+        places[audio].append(files)  # an input may have been named twice
+    done = 0
+    with show.progress_over(len(jobs)) as bar, interruptible():
+        try:
+            with memory_as_error("what is transcribed at once"):
+                for one in work_through(model.get(), [audio for audio, _ in jobs], options):
+                    failure = finish(one, places[one.audio].pop(0), show)
+                    status, done = status or failure, done + 1
+                    bar.update()
+        except ViskaError as error:  # of the model, or of memory
+            show.failed(jobs[done][0], error)
+            status = status or error.exit_code
+    return status
+
+
+def finish(one: "Transcribed", files: "Files", show: Show) -> int:
+    """Show and write what became of an input; returns the status."""
+    try:
+        if one.error is not None:
+            raise one.error
+        assert one.transcript is not None
+        for segment in one.transcript.segments:
+            show.segment(one.audio, segment)
+        write_out(one.audio, one.transcript, files, show)
+    except ViskaError as error:
+        show.failed(one.audio, error)
+        return error.exit_code
+    return 0
+
+
+def write_out(audio: str, transcript: "Transcript", files: "Files", show: Show) -> None:
+    """Write the files of a transcript; where they cannot be written, its text is shown and OutputError raised."""
+    try:
+        show.done(audio, transcript, files.write(transcript))
+    except OutputError:
+        show.unwritten(audio, transcript)
+        raise
+
+
+def set_threads(n_threads: int) -> None:
+    """Compute with so many threads; 0 leaves it to torch. Raises OptionError for fewer."""
+    import torch
+
+    if n_threads < 0:
+        raise OptionError(f"--threads is {n_threads}; accepted are 1 or more, and 0, which leaves it to torch")
+    if n_threads:
+        torch.set_num_threads(n_threads)
+
+
 def expand_all(names: Sequence[str], show: Show) -> tuple[int, list[str]]:
     """The single inputs behind these names, and the status of the first name that gives none, else 0."""
+    if names.count(STANDARD_INPUT) > 1:
+        raise OptionError(f"{STANDARD_INPUT} was given {names.count(STANDARD_INPUT)} times; it can be read but once")
     status, inputs = 0, list[str]()
     for name in names:
         try:
@@ -112,13 +185,18 @@ def options_of(flags: argparse.Namespace) -> "TranscribeOptions":
 
 def layout_of(flags: argparse.Namespace) -> "LineOptions | Preset | None":
     """How srt and vtt are laid out. Raises OptionError for flags that do not go together."""
-    from viska.formats import PRESETS, LineOptions
+    from viska.formats import LAID_OUT, PRESETS, LineOptions
 
-    given = {name: getattr(flags, name) for name in LINE_FLAGS if getattr(flags, name)}
+    given = {name: getattr(flags, name) for name in LINE_FLAGS if getattr(flags, name) not in (None, False)}
     if flags.preset and (contradicting := [name for name in given if name != "karaoke"]):
         raise OptionError(f"--preset lays subtitles out by itself: leave out --{', --'.join(contradicting)}")
     if given and not flags.word_timestamps:
         raise OptionError(f"--{', --'.join(given)} needs the times of words: give --word_timestamps True too")
+    if "max_line_count" in given and "max_line_width" not in given:
+        logger.warning("--max_line_count does nothing without --max_line_width")
+    if (given or flags.preset) and flags.output_format not in {"all", *LAID_OUT}:
+        names = ", --".join(given or ["preset"])
+        logger.warning("%s has no subtitles to lay out: --%s does nothing", flags.output_format, names)
     if flags.preset:
         return replace(PRESETS[flags.preset], karaoke=flags.karaoke)
     return LineOptions(**given) if given else None
@@ -227,11 +305,7 @@ def transcribe_one(
         transcripts.append(job.transcript())
         journals += [journal] if journal is not None else []
     transcript = merge_channels(transcripts) if ear.channel == "all" else transcripts[0]
-    try:
-        show.done(audio, transcript, files.write(transcript))
-    except OutputError:
-        show.unwritten(audio, transcript)
-        raise
+    write_out(audio, transcript, files, show)
     return journals
 
 

@@ -21,7 +21,9 @@ def run_serve(arguments: Sequence[str]) -> int:
         from viska.server.run import serve
         from viska.server.settings import settings_from
     except ModuleNotFoundError as error:
-        raise ViskaError(f"the server needs {error.name}: install it with pip install 'viska[server]'") from error
+        raise ViskaError(
+            f"the server needs {error.name}: install Viska with the extra server, as in pip install '.[server]'"
+        ) from error
     serve(settings_from(vars(serve_parser().parse_args(arguments))))
     return 0
 

@@ -20,11 +20,22 @@ if TYPE_CHECKING:
 class Show:
     """Nothing but a progress bar, on a terminal."""
 
+    @property
+    def bars(self) -> bool:
+        """Whether progress is shown, where standard error is a terminal."""
+        return True
+
     def progress(self, job: "Transcription") -> "AbstractContextManager[tqdm[Any]]":
-        """A bar on standard error."""
+        """A bar over the seconds of a recording."""
         from viska.transcription.pipeline import progress_bar
 
-        return progress_bar(job, show=True)
+        return progress_bar(job, show=self.bars)
+
+    def progress_over(self, n_inputs: int) -> "AbstractContextManager[tqdm[Any]]":
+        """A bar over inputs."""
+        from tqdm import tqdm
+
+        return tqdm(total=n_inputs, unit="recording", disable=not (self.bars and sys.stderr.isatty()))
 
     def segment(self, audio: str, segment: "Segment") -> None:
         """A segment was decided."""
@@ -44,11 +55,10 @@ class Show:
 class ShowLines(Show):
     """Each segment as a line with its times; no progress bar between the lines of a terminal."""
 
-    def progress(self, job: "Transcription") -> "AbstractContextManager[tqdm[Any]]":
-        """A bar on standard error where the lines go somewhere else."""
-        from viska.transcription.pipeline import progress_bar
-
-        return progress_bar(job, show=not sys.stdout.isatty())
+    @property
+    def bars(self) -> bool:
+        """Only where the lines go somewhere else."""
+        return not sys.stdout.isatty()
 
     def segment(self, audio: str, segment: "Segment") -> None:
         """Print the segment."""

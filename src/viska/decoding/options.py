@@ -45,7 +45,8 @@ class DecodingOptions:
     prompt: str | list[int] | None = None
     """Text or tokens that came before this window."""
     prefix: str | list[int] | None = None
-    """Text or tokens that the window's own transcript begins with."""
+    """Text or tokens that every window's own text is to go on from. As in openai/whisper they are no part of the text
+    that comes back, and behind them a model often says nothing unless `without_timestamps` is set."""
 
     suppress_tokens: str | Iterable[int] | None = "-1"
     """Tokens never to produce, as numbers or as "1,2,3"; -1 stands for the non-speech set. Empty suppresses nothing."""
@@ -58,7 +59,8 @@ class DecodingOptions:
     """The latest start of the first segment, in seconds; None or 0 sets no limit."""
 
     fp16: bool = True
-    """Whether to compute in float16 where the device is made for it; a CPU always computes in float32."""
+    """Whether to compute in float16 where the device is made for it. It does nothing on a CPU: `decode` computes in
+    float32 there, `transcribe` as the model's compute type says."""
 
     seed: int = 0
     """Seed of the sampling at temperatures above 0: the same seed and input give the same tokens."""

@@ -11,7 +11,7 @@ are words, cues take their times from them.
 """
 
 from viska.formats.cues import Cue, TimedText, format_timestamp
-from viska.formats.files import FORMATS, save, write, write_text
+from viska.formats.files import FORMATS, LAID_OUT, save, write, write_text
 from viska.formats.karaoke import to_ass, to_lrc
 from viska.formats.lines import LineOptions
 from viska.formats.plain import to_json, to_tsv, to_txt
@@ -20,6 +20,7 @@ from viska.formats.subtitles import to_cues, to_srt, to_vtt
 
 __all__ = [
     "FORMATS",
+    "LAID_OUT",
     "PRESETS",
     "Cue",
     "LineOptions",

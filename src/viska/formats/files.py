@@ -25,7 +25,8 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "ass": to_ass,
 }
 ALL = ("txt", "vtt", "srt", "tsv", "json")  # what "all" means to users of openai/whisper
-LAID_OUT = ("vtt", "srt", "lrc", "ass")  # those that take options
+LAID_OUT = ("vtt", "srt", "lrc", "ass")
+"""Formats of cues, which take options."""
 _ENDINGS = ", ".join(f".{name}" for name in FORMATS)
 
 _ADVICE = {

@@ -12,5 +12,5 @@ def rules(module: str) -> Any:
         return import_module(f"whisper_normalizer.{module}")
     except ImportError as error:
         raise ViskaError(
-            f'text normalizers need the package whisper-normalizer ({error}): pip install "viska[eval]"'
+            f"text normalizers need the package whisper-normalizer ({error}): pip install '.[eval]'"
         ) from error

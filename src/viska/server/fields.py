@@ -15,7 +15,7 @@ from viska.languages import language_code
 from viska.server.errors import ApiError, invalid
 from viska.transcription import transcribe_options
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("segment", "word")
 LISTS = {
     "timestamp_granularities",
@@ -54,6 +54,9 @@ def parse(fields: Iterable[tuple[str, str]], task: str) -> Wanted:
     model = values.one("model")
     if not model:
         raise invalid("model", "there is no model; send the form field 'model'", "missing_required_parameter")
+    if values.one("response_format") == "diarized_json":
+        message = "diarized_json needs to tell speakers apart, which this server cannot do yet; use verbose_json"
+        raise invalid("response_format", message, "unsupported_value")
     response_format = values.choice("response_format", FORMATS, "json")
     stream = values.flag("stream", False)
     _check_format(response_format, stream)
@@ -168,9 +171,6 @@ class Values:
 
 
 def _check_format(response_format: str, stream: bool) -> None:
-    if response_format == "diarized_json":
-        message = "diarized_json needs to tell speakers apart, which this server cannot do yet; use verbose_json"
-        raise invalid("response_format", message, "unsupported_value")
     if stream and response_format not in ("json", "text", "verbose_json"):
         message = f"stream sends text as it comes and cannot send {response_format}; use json, or leave stream out"
         raise invalid("stream", message, "unsupported_value")

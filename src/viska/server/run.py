@@ -3,13 +3,17 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from viska.errors import OptionError
 from viska.model import Whisper
 from viska.server.app import create_app
 from viska.server.models import ModelStore
@@ -25,7 +29,11 @@ logger = logging.getLogger("viska.server")
 def serve(settings: Settings) -> None:
     """Serve until the process is told to stop. Raises ViskaError where the server cannot start."""
     set_up_logs(settings)
+    with bound(settings.host, settings.port) as sockets:
+        _serve(settings, sockets)
 
+
+def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     def load(name: str) -> Whisper:
         model = load_model(name, settings.device, settings.model_dir, compute_type=settings.compute_type)
         backend_for(model, reference=False)  # the engine is made now, and not for the first request
@@ -49,9 +57,38 @@ def serve(settings: Settings) -> None:
     # uvicorn raises the signal that ended it once more; a server that was told to stop and did has not failed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        Server(uvicorn_config(create_app(settings, models, recogniser), settings)).run()
+        Server(uvicorn_config(create_app(settings, models, recogniser), settings)).run(sockets)
     finally:
         recogniser.close()
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets that have the address, one for each kind of network, and do not listen yet: that takes the model.
+
+    Raises OptionError for an address that cannot be had.
+    """
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            sockets = [stack.enter_context(_bound(*one)) for one in found]
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OptionError(f"cannot listen on {host}, port {port} ({reason}); give another host or port") from error
+        yield sockets
+
+
+def _bound(family: int, kind: int, protocol: int, _name: str, address: Any) -> socket.socket:
+    one = socket.socket(family, kind, protocol)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 def uvicorn_config(app: Any, settings: Settings) -> uvicorn.Config:

@@ -2,6 +2,8 @@
 
 import ipaddress
 import os
+import re
+import ssl
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -11,6 +13,7 @@ from typing import Any
 from viska.errors import OptionError
 
 PREFIX = "VISKA_"
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 ALIASES = {
     "whisper-1",
@@ -38,6 +41,12 @@ def _count(text: Any) -> int:
     return int(text)
 
 
+def _some(text: Any) -> int:
+    if (count := _count(text)) < 1:
+        raise ValueError
+    return count
+
+
 def _switch(text: Any) -> bool:
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(text).lower()]
 
@@ -47,7 +56,12 @@ def _names(given: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-_KINDS = {_number: "a number, 0 or more", _count: "a whole number, 0 or more", _switch: "true or false"}
+_KINDS = {
+    _number: "a number, 0 or more",
+    _count: "a whole number, 0 or more",
+    _some: "a whole number, 1 or more",
+    _switch: "true or false",
+}
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], text: str) -> Any:
@@ -69,17 +83,25 @@ class Settings:
         (), _names, "keys that clients must have one of; better set by file or variable"
     )
     api_key_file: str | None = _setting(None, str, "a file with one key a line")
-    workers: int = _setting(16, _count, "recordings that are worked on at once")
+    workers: int = _setting(16, _some, "recordings that are worked on at once")
     max_queue: int = _setting(32, _count, "further requests that may wait; beyond, the answer is 429")
-    max_upload: float = _setting(500.0, _number, "the largest upload")
-    max_duration: float = _setting(4 * 3600.0, _number, "the longest recording")
-    upload_timeout: float = _setting(600.0, _number, "for sending one request")
-    idle_timeout: float = _setting(30.0, _number, "for the next part of an upload, or the next request, to arrive")
-    request_timeout: float = _setting(3600.0, _number, "for transcribing one recording, waiting included")
-    shutdown_grace: float = _setting(30.0, _number, "for running requests, when the server is told to stop")
-    memory_budget: float = _setting(0.0, _number, "for the weights of all models together; 0 sets no limit")
-    unload_after: float = _setting(0.0, _number, "without use, after which a model leaves the memory; 0 keeps it")
-    cors_origin: tuple[str, ...] = _setting((), _names, "web pages of other origins that may use the server")
+    max_upload: float = _setting(500.0, _number, "the largest upload, in MB")
+    max_duration: float = _setting(4 * 3600.0, _number, "the longest recording, in seconds; 0 sets no limit")
+    upload_timeout: float = _setting(600.0, _number, "seconds for sending one request; 0 sets no limit")
+    idle_timeout: float = _setting(
+        30.0, _number, "seconds for the next part of an upload, or the next request, to arrive; 0 sets no limit"
+    )
+    request_timeout: float = _setting(
+        3600.0, _number, "seconds for transcribing one recording, waiting included; 0 sets no limit"
+    )
+    shutdown_grace: float = _setting(30.0, _number, "seconds for running requests, when the server is told to stop")
+    memory_budget: float = _setting(0.0, _number, "MB for the weights of all models together; 0 sets no limit")
+    unload_after: float = _setting(
+        0.0, _number, "seconds without use after which a model leaves the memory; 0 keeps it"
+    )
+    cors_origin: tuple[str, ...] = _setting(
+        (), _names, "origins of web pages, as https://example.org, that may use the server; * is all"
+    )
     log_format: str = _setting("json", str, "json, or text")
     log_content: bool = _setting(False, _switch, "whether names of files and texts of transcripts are logged")
     tls_cert: str | None = _setting(None, str, "certificate file, for https")
@@ -96,6 +118,12 @@ class Settings:
             raise OptionError(f"log_format is {self.log_format!r}; accepted are json and text")
         if self.tls_key and not self.tls_cert:
             raise OptionError("tls_key needs the certificate that it belongs to: give tls_cert too")
+        if self.tls_cert:
+            _check_certificate(self.tls_cert, self.tls_key)
+        if wrong := [origin for origin in self.cors_origin if origin != "*" and not _ORIGIN.fullmatch(origin)]:
+            raise OptionError(
+                f"cors_origin is {wrong[0]!r}; accepted are * and origins such as https://example.org:8080"
+            )
         self.aliases()
         keys = self.keys()
         if not self.is_local() and not keys:
@@ -133,6 +161,16 @@ class Settings:
                 raise OptionError(f"alias is {pair!r}; accepted is name=model with one of {', '.join(self.model)}")
             names[name] = target
         return names
+
+
+def _check_certificate(cert: str, key: str | None) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except (OSError, ValueError) as error:
+        files = f"tls_cert {cert!r}" + (f" with tls_key {key!r}" if key else "")
+        raise OptionError(
+            f"{files} cannot be used ({error}); give a PEM certificate and the key that fits it"
+        ) from error
 
 
 def settings_from(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:

@@ -1,5 +1,6 @@
 """A recording into the stretches that are transcribed each on its own: one in all, or windows that share a batch."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 from viska.audio import CHUNK_LENGTH, HOP_LENGTH, N_FRAMES, N_SAMPLES
@@ -11,6 +12,8 @@ from viska.transcription.speech import SpeechTrack, speech_track
 from viska.transcription.stretch import Stretch
 from viska.vad import Region, VoiceActivity, regions_from_times, speech_regions, vad_options, voice_activity
 
+logger = logging.getLogger(__name__)
+
 
 def cut(recording: Recording, mel: LogMel, options: TranscribeOptions) -> list[Stretch]:
     """The stretches that the options ask for, in order.
@@ -19,6 +22,11 @@ def cut(recording: Recording, mel: LogMel, options: TranscribeOptions) -> list[S
     pauses. With it, and without a batch, all speech is one stretch.
     """
     clips = _clips(options.clip_timestamps, recording.duration_s)
+    if not clips and recording.duration_s > 0:
+        given = ",".join(f"{point:g}" for point in options.clip_timestamps)
+        logger.warning(
+            "clip_timestamps %s have no part of this recording, which has %.2f s", given, recording.duration_s
+        )
     activity = _activity(recording, options, clips)
     speech = speech_track(activity, mel.n_frames) if activity is not None and options.guarded else None
     if not (options.independent or options.vad_filter):

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
-from viska.errors import ViskaError
+from viska.errors import OptionError, ViskaError
 from viska.model import Whisper
 from viska.result import Transcript
 from viska.transcription.backend import backend_for
@@ -30,19 +31,29 @@ def transcribe_many(
 ) -> Iterator[Transcribed]:
     """Transcribe recordings of any length and number, up to `batch_size` windows at a time; each is yielded when ready.
 
-    `recordings` and the other keywords are as for `transcribe`. A long recording is cut into windows of its own, unless
-    `condition_on_previous_text=True` asks for them in order. One that cannot be read is yielded with its error, and
-    the others go on. Raises OptionError and LanguageError for options that are not accepted.
+    `recordings` is a list, or anything else that gives what `transcribe` takes; the other keywords are the options of
+    `transcribe`, without `compat`, `verbose`, `on_segment` and `journal`. A long recording is cut into windows of its
+    own, unless `condition_on_previous_text=True` asks for them in order. One that cannot be read is yielded with its
+    error, and the others go on. Raises OptionError and LanguageError for options that are not accepted.
 
     >>> for done in viska.transcribe_many(model, ["a.mp3", "b.wav"]): print(done.audio, done.transcript.text)
     """
-    return _Many(model, recordings, transcribe_options({"batch_size": batch_size, **options})).run()
+    if isinstance(recordings, str | bytes | PathLike):
+        raise OptionError(f"recordings is one {type(recordings).__name__}; give a list of them, as in [recording]")
+    if options.get("compat") is not None:
+        raise OptionError(f"compat is {options['compat']!r}, which takes one recording at a time: use transcribe")
+    return work_through(model, recordings, transcribe_options({"batch_size": batch_size, **options}))
+
+
+def work_through(model: Whisper, recordings: Iterable[Any], options: TranscribeOptions) -> Iterator[Transcribed]:
+    """`transcribe_many` with its options in one value."""
+    return _Many(model, recordings, options).run()
 
 
 class _Many:
     def __init__(self, model: Whisper, recordings: Iterable[Any], options: TranscribeOptions) -> None:
         self.model, self.recordings, self.options = model, recordings, options
-        self.backend = backend_for(model, reference=options.compat == "openai", fp16=options.decoding.fp16)
+        self.backend = backend_for(model, reference=False, fp16=options.decoding.fp16)
         self.jobs: dict[Passage, tuple[Any, Transcription]] = {}
         self.unfinished: set[Transcription] = set()
         self.ready: list[Transcribed] = []

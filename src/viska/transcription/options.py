@@ -9,6 +9,7 @@ from typing import Any
 from viska.decoding.options import DecodingOptions, validate
 from viska.errors import OptionError
 from viska.kinds import check_kinds
+from viska.model import ModelDimensions
 from viska.vad import vad_options
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,11 @@ COMPAT = (None, "openai")
 
 @dataclass(frozen=True)
 class TranscribeOptions:
-    """How to transcribe a recording. Names and defaults are those of openai/whisper, from `compat` on ours."""
+    """How to transcribe a recording.
+
+    Names and defaults are those of openai/whisper, but for that of `condition_on_previous_text`; from `compat` on they
+    are ours.
+    """
 
     temperature: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """Tried in order, until the text of a window passes the thresholds."""
@@ -60,7 +65,8 @@ class TranscribeOptions:
     """Which channel, counted from 0, or by name: "left", "right", or FFmpeg's; None takes the mean of all."""
     batch_size: int = 1
     """How many windows are decoded at once. With more than 1 a recording is cut into windows that know nothing of each
-    other, at pauses; what is asked of each stays the same."""
+    other, at pauses; what is asked of each stays the same. With `condition_on_previous_text` True its windows are
+    decoded in order all the same, and only those of several recordings (`transcribe_many`) at once."""
     vad_filter: bool = False
     """Whether to leave out, before anything is decoded, where nobody speaks. Times stay those of the recording."""
     vad_parameters: Mapping[str, Any] | None = None
@@ -183,12 +189,17 @@ def _validate_detection(options: TranscribeOptions) -> None:
         raise OptionError("multilingual tells the language of each window: leave language out; languages may limit it")
 
 
-def warn_of_lost_translation(options: TranscribeOptions, *, n_encoder_layers: int, n_decoder_layers: int) -> None:
+def warn_of_lost_translation(options: TranscribeOptions, dims: ModelDimensions, *, is_multilingual: bool) -> None:
     """Say so where a translation is asked of a model that was not taught any, and answers in the language spoken.
 
-    Models with a shortened decoder (large-v3-turbo, distil-large-v3) were trained on transcription alone.
+    Models with a shortened decoder (large-v3-turbo, distil-large-v3) and English-only ones were trained on
+    transcription alone.
     """
-    if options.decoding.task == "translate" and n_decoder_layers < n_encoder_layers:
+    if options.decoding.task != "translate":
+        return
+    if not is_multilingual:
+        logger.warning("this model knows English alone and translates nothing; use a multilingual one, such as medium")
+    elif dims.n_text_layer < dims.n_audio_layer:
         logger.warning(
             "this model has never learnt to translate: the text will be in the language spoken; use medium or large-v3"
         )

@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from inspect import Parameter, Signature, signature
 from itertools import islice
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from viska.audio import FRAMES_PER_SECOND
 from viska.decoding import tokenizer_for
-from viska.decoding.options import validate
+from viska.decoding.language import candidate_languages
 from viska.errors import LanguageError, OptionError
 from viska.formats import format_timestamp
 from viska.languages import LANGUAGES, language_code
@@ -68,13 +67,13 @@ class Transcription:
         backend: Backend | None = None,
         journal: str | os.PathLike[str] | None = None,
     ) -> None:
+        if not isinstance(model, Whisper):
+            raise OptionError(f"model is of type {type(model).__name__}; accepted is what viska.load_model gives")
         self.model = model
         self.options = options or TranscribeOptions()
         compat = self.options.compat == "openai"
         given_language = self._given_language()
-        warn_of_lost_translation(
-            self.options, n_encoder_layers=model.dims.n_audio_layer, n_decoder_layers=model.dims.n_text_layer
-        )
+        warn_of_lost_translation(self.options, model.dims, is_multilingual=model.is_multilingual)
         recording: Recording = (
             audio
             if isinstance(audio, Recording)
@@ -198,10 +197,12 @@ class Transcription:
             return code
         if self.options.multilingual:
             raise LanguageError("this model knows English alone: leave multilingual out, or use a multilingual model")
+        languages = candidate_languages(self.options.decoding.languages)
+        if languages is not None and "en" not in languages:
+            among = ", ".join(sorted(languages))
+            raise LanguageError(f"this model knows English alone, but languages are {among}; use a multilingual model")
         if code not in (None, "en"):
             logger.warning("the model knows English alone; language %r is taken as 'en'", language)
-        cold = self.options.decoding_at(self.options.temperature[0], ())
-        validate(replace(cold, language="en"))  # it must be among the `languages`, where these are given
         return "en"
 
     def _detect_language(self) -> str:

@@ -237,7 +237,8 @@ def _forbidden(source: Source) -> str | None:
 
 
 def _is_true(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() in {"1", "true", "yes", "on"}
+    # Any other word was meant to forbid: to open no connection is the safe way to be wrong.
+    return os.environ.get(variable, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
 def _fetch_from(source: Source, key: str, root: Path) -> Path:

@@ -30,13 +30,14 @@ class Checkpoint:
     """Weights in OpenAI's names, ready for `Whisper.from_state_dict`.
 
     `state` may be views of a mapped file. `alignment_heads` is None where the files name none. `added_tokens` are the
-    names of a fine-tune's ids behind Whisper's own vocabulary.
+    names of a fine-tune's ids behind Whisper's own vocabulary. `int8` tells whether the files hold Viska's int8 form.
     """
 
     dims: ModelDimensions
     state: dict[str, Tensor]
     alignment_heads: Heads | None = None
     added_tokens: tuple[str, ...] = ()
+    int8: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Any readable model to a folder in Hugging Face's layout, which this package and Hugging Face's tools read."""
+"""Any readable model to a folder in Hugging Face's layout, which its tools read too, unless it is in int8."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def convert_model(
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
-        _write(checkpoint, located, partial, dtype)
+        _write(checkpoint, located, partial, dtype or ("int8" if checkpoint.int8 else None))
         partial.rename(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
@@ -83,6 +83,8 @@ def _write(checkpoint: Checkpoint, located: Located, folder: Path, dtype: str | 
     ids = _token_ids(standard_vocabulary)
     config = _config(dims, ids, floating)
     _write_json(folder / "config.json", config | ({"quantization_config": QUANTIZATION} if dtype == "int8" else {}))
+    # safetensors makes files for their owner alone; a service runs as somebody else than who converts a model.
+    (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)
     heads = alignment_heads(located, checkpoint)
     _write_json(folder / "generation_config.json", _generation_config(standard_vocabulary, ids, heads))
     source = located.path if located.path.is_dir() else located.path.parent

@@ -60,7 +60,8 @@ def read_huggingface(folder: Path, weights: Path | None = None, *, in_memory: bo
         check_dimensions(str(config_path), dims, len(tensors.facts))
         state = _read_int8(tensors, dims, origin) if is_int8(config) else _read_state(tensors, dims, origin)
     heads = read_alignment_heads(generation, generation_path) or read_alignment_heads(config, config_path)
-    return Checkpoint(dims, state, heads, read_added_tokens(folder, dims, generation | config))
+    added_tokens = read_added_tokens(folder, dims, generation | config)
+    return Checkpoint(dims, state, heads, added_tokens, int8=is_int8(config))
 
 
 class _Tensors:

@@ -106,6 +106,8 @@ def locate(
     """
     if isinstance(name_or_path, Path):
         return Located(_existing(name_or_path))
+    if not isinstance(name_or_path, str):
+        raise OptionError(f"the model is {name_or_path!r}; accepted are a name and a path")
     official = find_official(name_or_path)
     if official is not None:
         return Located(_obtain_official(official, download_root, offline), official)

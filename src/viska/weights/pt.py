@@ -67,7 +67,7 @@ def _load(source: Path | BinaryIO, path: Path, *, mapped: bool) -> Any:
         raise
     except Exception as error:  # to hostile bytes torch's unpickler answers with whatever Python happens to raise
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}); fetch it again"
+            f"{path} is no checkpoint that torch wrote, or a damaged one: give a model's file, or fetch it again"
         ) from error
 
 
