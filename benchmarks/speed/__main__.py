@@ -168,6 +168,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--modes", help=f"parted by commas, of {', '.join(MODES)} (default: all but memory)")
     parser.add_argument("--rounds", type=int, help=f"how often each contender is asked (default: {FULL.rounds})")
     parser.add_argument("--long-seconds", type=float, help=f"of long recordings, batched (default: {FULL.long_s:.0f})")
+    parser.add_argument(
+        "--small-files", type=int, help=f"how many; a number above theirs takes all (default: {FULL.small})"
+    )
     parser.add_argument("--model", default="base")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--isa", choices=ISAS, default="native", help="leave what the processor has beyond it unused")
@@ -184,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status: 0 where every goal that was measured is met."""
     args = parse(arguments)
     sizes = QUICK if args.quick else FULL
-    given = {"rounds": args.rounds, "long_s": args.long_seconds}
+    given = {"rounds": args.rounds, "long_s": args.long_seconds, "small": args.small_files}
     sizes = replace(sizes, **{name: value for name, value in given.items() if value})
     run = Run(Engines(args.model, args.threads, args.isa), Recordings(args.corpus), sizes, args.quick)
     here = machine.describe(args.isa)

@@ -51,7 +51,8 @@ def run_transcribe(flags: argparse.Namespace) -> int:
         transcribe, options = transcribe_together, replace(options, audio_track=ear.track, channel=ear.channel)
     else:
         transcribe = partial(transcribe_in_turn, ear=ear)
-    return transcribe(jobs, LazyModel(flags), options, show) or status
+    failure = transcribe(jobs, LazyModel(flags), options, show)
+    return status or failure
 
 
 Jobs: TypeAlias = "Sequence[tuple[str, Files]]"
