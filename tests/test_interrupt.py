@@ -68,6 +68,18 @@ def test_ctrl_c_leaves_finished_files_whole_and_no_halves(recordings, tiny_en, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_files_that_share_batches_too(recordings, tiny_en, many_minutes, tmp_path):
+    first, out = recordings / "sense_and_sensibility_0870.wav", tmp_path / "out"
+    command = [sys.executable, "-m", "viska", str(first), str(many_minutes), "-o", str(out), "--batch_size", "2", *FAST]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until((out / f"{first.stem}.json").is_file, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors.strip().splitlines()[-1]) == (130, "viska: interrupted")
+    assert {path.name for path in out.iterdir()} == {f"{first.stem}.{ending}" for ending in ALL}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_ends_the_command_though_somebody_swallows_it(command, many_minutes, monkeypatch):
     shown = []
 

@@ -139,13 +139,20 @@ def test_the_command_line_tells_of_a_model_that_is_not_there(capsys):
 
 
 @pytest.mark.usefixtures("without_logs")
-def test_an_address_that_cannot_be_had_is_told_before_a_model_is_loaded(capsys):
+def test_a_name_that_can_be_no_model_is_told_though_it_is_not_the_first(capsys):
+    assert main(["serve", "--model", "tiny.en,no-such-model", "--port", "0"]) == 4
+    assert "there is no model or path 'no-such-model'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_logs")
+def test_an_address_that_cannot_be_had_is_told_before_a_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr("viska.server.run.load_model", lambda *_, **__: pytest.fail("loaded"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", "--model", "no-such-model", "--port", str(port)]) == 2
+        assert main(["serve", "--model", "tiny.en", "--port", str(port)]) == 2
     told = capsys.readouterr().err
     assert f"cannot listen on 127.0.0.1, port {port} (Address already in use); give another" in told
-    assert main(["serve", "--model", "no-such-model", "--host", "no host", "--api_key", "x"]) == 2
+    assert main(["serve", "--model", "tiny.en", "--host", "no host", "--api_key", "x"]) == 2
     assert "cannot listen on no host, port 8000" in capsys.readouterr().err
 
 

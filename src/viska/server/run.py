@@ -22,6 +22,7 @@ from viska.server.recogniser import ThreadRecogniser
 from viska.server.settings import Settings
 from viska.transcription.backend import backend_for
 from viska.weights import load_model
+from viska.weights.load import check_known
 
 logger = logging.getLogger("viska.server")
 
@@ -29,6 +30,8 @@ logger = logging.getLogger("viska.server")
 def serve(settings: Settings) -> None:
     """Serve until the process is told to stop. Raises ViskaError where the server cannot start."""
     set_up_logs(settings)
+    for name in settings.model:
+        check_known(name)
     with bound(settings.host, settings.port) as sockets:
         _serve(settings, sockets)
 
