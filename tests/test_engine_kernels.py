@@ -21,6 +21,7 @@ from viska.quantization import dequantize_rows, quantize_rows
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps")
 BARE = Hardware(bfloat16=False, int8=False)
 INT8 = Hardware(bfloat16=False, int8=True)
+DOT_PRODUCTS = Hardware(bfloat16=False, int8=True, int8_dot_products=True)
 WIDE = Hardware(bfloat16=True, int8=True, int8_dot_products=True)
 DEEP = 6  # blocks of an encoder
 FLOAT32 = ComputePlan("float32", "float32", torch.float32)
@@ -29,7 +30,7 @@ needs_int8 = pytest.mark.skipif(not Hardware.here().int8, reason="this processor
 needs_native = pytest.mark.skipif(library() is None, reason="no compiled code for this processor")
 needs_dot_products = pytest.mark.skipif(not Hardware.here().int8_dot_products, reason="needs int8 dot products")
 KINDS = [
-    pytest.param(FbgemmInt8Projection, marks=needs_int8),
+    pytest.param(FbgemmInt8Projection, marks=needs_dot_products),
     pytest.param(OneDnnInt8Projection, marks=needs_dot_products),
     pytest.param(NativeProjection, marks=needs_native),
 ]
@@ -42,9 +43,11 @@ KINDS = [
     ("compute_type", "hardware", "plan"),
     [
         ("auto", BARE, FLOAT32),
-        ("auto", INT8, ComputePlan("int8", "int8", torch.float32)),
+        ("auto", INT8, ComputePlan("float32", "int8", torch.float32)),
+        ("auto", DOT_PRODUCTS, ComputePlan("int8", "int8", torch.float32)),
         ("auto", WIDE, ComputePlan("bfloat16", "int8", torch.bfloat16)),
-        ("int8", INT8, ComputePlan("int8", "int8", torch.float32)),
+        ("int8", INT8, ComputePlan("float32", "int8", torch.float32)),
+        ("int8", DOT_PRODUCTS, ComputePlan("int8", "int8", torch.float32)),
         ("int8", WIDE, ComputePlan("bfloat16", "int8", torch.bfloat16)),
         ("bfloat16", WIDE, ComputePlan("bfloat16", "bfloat16", torch.bfloat16)),
         ("float32", WIDE, FLOAT32),
@@ -57,7 +60,7 @@ def test_plans_on_processors(compute_type, hardware, plan, caplog):
 
 @pytest.mark.parametrize("compute_type", ["auto", "int8"])
 def test_the_encoder_of_tiny_stays_in_floats(compute_type):
-    assert resolve(compute_type, CPU, 4, INT8) == ComputePlan("float32", "int8", torch.float32)
+    assert resolve(compute_type, CPU, 4, DOT_PRODUCTS) == ComputePlan("float32", "int8", torch.float32)
     assert resolve(compute_type, CPU, 4, WIDE) == resolve(compute_type, CPU, DEEP, WIDE)
     assert resolve(compute_type, CPU, 4, BARE) == resolve(compute_type, CPU, DEEP, BARE)
 
@@ -172,6 +175,13 @@ def test_int8_gives_each_row_the_same_whatever_rows_are_beside_it(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_int8_products_do_not_overflow(kind):
+    weight = torch.ones(16, 2048) * torch.tensor([1.0, -1.0]).repeat(8)[:, None]
+    x = torch.stack([torch.ones(2048), -torch.ones(2048)])
+    torch.testing.assert_close(kind(*quantize_rows(weight), None)(x), x @ weight.T, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_int8_bears_rows_of_zeros_and_loud_ones(kind):
     linear = kind(*quantize_rows(made_up(5, 16, 1)), torch.arange(5.0))
     rows = torch.stack([torch.zeros(16), torch.full((16,), 1e6)])
@@ -196,7 +206,7 @@ def test_activations_may_stay_floats_where_weights_are_integers():
     assert isinstance(projection(weight, bias, "bfloat16", rounding=Rounding.NONE), PlainProjection)
 
 
-@needs_int8
+@needs_dot_products
 @pytest.mark.parametrize("bias", [None, torch.ones(24)])
 def test_rows_on_one_side_of_zero_are_rounded_to_finer_steps(bias):
     weight, x = made_up(24, 256, 1), F.gelu(made_up(7, 256, 2) * 100)
@@ -210,7 +220,7 @@ def test_rows_on_one_side_of_zero_are_rounded_to_finer_steps(bias):
     assert off[1] < 0.6 * off[0]
 
 
-@needs_int8
+@needs_dot_products
 def test_what_is_near_zero_is_not_moved_where_rows_are_centred():
     weight = dequantize_rows(*quantize_rows(made_up(24, 256, 1).abs()))  # errors to one side would add up
     x = torch.zeros(3, 256)
@@ -221,7 +231,7 @@ def test_what_is_near_zero_is_not_moved_where_rows_are_centred():
     assert not found[2].any()
 
 
-@needs_int8
+@needs_dot_products
 def test_the_first_block_of_an_int8_encoder_rounds_no_activations():
     module = made_up_model(n_audio_layer=3).encoder
     first, *others = Encoder(module, "int8").blocks
@@ -231,16 +241,24 @@ def test_the_first_block_of_an_int8_encoder_rounds_no_activations():
     assert len(others) == 2
 
 
+@needs_dot_products
 def test_the_kernel_follows_the_hardware(monkeypatch):
     weight = made_up(16, 16, 1)
     for_few = FbgemmInt8Projection if library() is None else NativeProjection
-    for_many = OneDnnInt8Projection if Hardware.here().int8_dot_products else FbgemmInt8Projection
-    assert [type(projection(weight, None, "int8", many_rows=many)) for many in (False, True)] == [for_few, for_many]
+    kinds = [type(projection(weight, None, "int8", many_rows=many)) for many in (False, True)]
+    assert kinds == [for_few, OneDnnInt8Projection]
     assert isinstance(projection(made_up(16, 15, 1), None, "int8"), FbgemmInt8Projection)
-    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: INT8))
-    assert isinstance(projection(weight, None, "int8", many_rows=True), FbgemmInt8Projection)
     monkeypatch.setattr(NativeProjection, "fits", staticmethod(lambda _: False))
     assert isinstance(projection(weight, None, "int8"), FbgemmInt8Projection)
+
+
+@pytest.mark.parametrize("many_rows", [False, True])
+def test_without_dot_products_torch_multiplies_floats_of_the_same_integers(many_rows, monkeypatch):
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: INT8))
+    monkeypatch.setattr(NativeProjection, "fits", staticmethod(lambda _: False))
+    weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
+    linear = projection(weight, bias, "int8", many_rows=many_rows)
+    assert torch.equal(linear(x), F.linear(x, dequantize_rows(*quantize_rows(weight)), bias))
 
 
 def test_the_dtype_between_projections():

@@ -83,7 +83,11 @@ class OneDnnInt8Projection:
 
 
 class FbgemmInt8Projection:
-    """int8 through FBGEMM, which needs no more than AVX2. For few rows, compiled code's stand-in and its oracle."""
+    """int8 through FBGEMM, for few rows: compiled code's stand-in.
+
+    Right only where there are instructions for int8 dot products. Elsewhere FBGEMM adds two products in 16 bits, which
+    overflows where activations and weights are both large (docs/log.md).
+    """
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         zero_points = torch.zeros(len(scale), dtype=torch.long)
@@ -150,6 +154,7 @@ def projection(
         return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
     if not many_rows and rounding is Rounding.PLAIN and NativeProjection.fits(quantized):
         return NativeProjection(quantized, scale, bias)
-    one_dnn = many_rows and Hardware.here().int8_dot_products
-    linear = (OneDnnInt8Projection if one_dnn else FbgemmInt8Projection)(quantized, scale, bias)
+    if not Hardware.here().int8_dot_products:
+        return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
+    linear = (OneDnnInt8Projection if many_rows else FbgemmInt8Projection)(quantized, scale, bias)
     return CentredProjection(linear, quantized, scale) if rounding is Rounding.CENTRED else linear

@@ -13,8 +13,8 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 SHALLOW = 4
-"""Blocks of an encoder (`tiny`) that stays in float32 where others become int8: it loses more words by that, and gains
-less time (docs/log.md)."""
+"""Blocks of an encoder (`tiny`) that stays in float32 where others become int8, as it loses too many words by that
+(docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def _fastest(hardware: Hardware, n_audio_layer: int) -> ComputePlan:
     decoder = "int8" if hardware.int8 else "float32"
     if hardware.bfloat16:
         return ComputePlan("bfloat16", decoder, torch.bfloat16)
-    return ComputePlan(decoder if n_audio_layer > SHALLOW else "float32", decoder, torch.float32)
+    deep = n_audio_layer > SHALLOW
+    return ComputePlan("int8" if hardware.int8_dot_products and deep else "float32", decoder, torch.float32)
 
 
 def _on_accelerator(compute_type: str, device: torch.device) -> ComputePlan:
