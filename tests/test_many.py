@@ -103,11 +103,11 @@ def test_inputs_of_the_command_line_share_batches(loaded, recordings, tmp_path, 
     names = ["sense_and_sensibility_0870.wav", "sense_and_sensibility_0880.flac"]
     inputs, sizes, step = [str(recordings / name) for name in names], [], Lane.step
     monkeypatch.setattr(Lane, "step", lambda lane: sizes.append(len(lane.sittings)) or step(lane))
-    assert main([*inputs, inputs[0], "-o", str(tmp_path / "together"), *FLAGS]) == 0
+    assert main([*inputs, inputs[0], "-f", "txt", "-o", str(tmp_path / "together"), *FLAGS]) == 0
     assert max(sizes) == 3
     assert capsys.readouterr().out.count("John Dashwood had then leisure") == 2
     for one in inputs:
-        assert main([one, "-o", str(tmp_path / "apart"), *FLAGS]) == 0
+        assert main([one, "-f", "txt", "-o", str(tmp_path / "apart"), *FLAGS]) == 0
     together, apart = (
         {path.name: path.read_bytes() for path in (tmp_path / n).iterdir()} for n in ("together", "apart")
     )
