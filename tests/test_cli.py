@@ -71,6 +71,25 @@ def test_subtitles_are_laid_out_as_asked(loaded, recording, tmp_path):
     assert all(len(cue.splitlines()[2].split()) <= 3 for cue in cues)
 
 
+def test_standard_input_is_named_once(tmp_path, capsys):
+    assert main(["-", "-", "-o", str(tmp_path)]) == 2
+    assert "- was given 2 times; it can be read but once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--max_line_count", "1", "--word_timestamps", "True"], "--max_line_count does nothing without"),
+        (["-f", "txt", "--preset", "tv", "--word_timestamps", "True"], "txt has no subtitles to lay out: --preset"),
+        (["--clip_timestamps", "100,200"], "clip_timestamps 100,200 have no part of this recording"),
+        (["--task", "translate"], "knows English alone and translates nothing"),
+    ],
+)
+def test_what_does_nothing_is_told(loaded, recording, tmp_path, caplog, arguments, told):
+    assert main([recording, "-o", str(tmp_path), *arguments, *FAST]) == 0
+    assert told in caplog.text
+
+
 def test_a_bad_input_does_not_keep_the_others_from_being_transcribed(loaded, recording, tmp_path, capsys):
     missing, broken = tmp_path / "missing.wav", tmp_path / "broken.mp3"
     broken.write_bytes(b"no sound at all")
@@ -172,6 +191,8 @@ def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys)
         (["--temperature_increment_on_fallback", "1e-9"], 2, "more than 100 temperatures; give 0.01 or more"),
         (["--temperature_increment_on_fallback", "-0.2"], 2, "temperature_increment_on_fallback is -0.2"),
         (["--logprob_threshold", "nan"], 2, "logprob_threshold is nan"),
+        (["--threads", "-1"], 2, "--threads is -1; accepted are 1 or more"),
+        (["--languages", "de", "--model", "tiny.en"], 2, "knows English alone, but languages are de"),
         (["--model", "enormous"], 4, "enormous"),
         (["--compute_type", "int3"], 2, "int3"),
         (["--device", "abacus"], 2, "abacus"),

@@ -133,6 +133,18 @@ def test_a_folder_that_takes_no_files_does_not_lose_the_texts(loaded, recordings
     assert (tmp_path / "sense_and_sensibility_0880.txt").is_file()
 
 
+def test_each_input_that_memory_runs_out_for_is_told(loaded, recordings, tmp_path, capsys, monkeypatch):
+    inputs = [str(recordings / f"sense_and_sensibility_{name}") for name in ("0870.wav", "0880.flac")]
+
+    def step(_):
+        raise MemoryError
+
+    monkeypatch.setattr(Lane, "step", step)
+    assert main([*inputs, "--json", "-o", str(tmp_path), *FLAGS]) == 6
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["audio"], line["exit_status"]) for line in lines] == [(one, 6) for one in inputs]
+
+
 def test_a_model_that_cannot_be_had_is_told_once(recordings, tmp_path, capsys):
     inputs = [str(recordings / f"sense_and_sensibility_{name}") for name in ("0870.wav", "0880.flac")]
     assert main([*inputs, "--model", "enormous", "-o", str(tmp_path), *FLAGS]) == 4

@@ -83,16 +83,17 @@ def transcribe_together(jobs: Jobs, model: "LazyModel", options: "TranscribeOpti
     status, places = 0, defaultdict[str, list[Files]](list)
     for audio, files in jobs:
         places[audio].append(files)  # an input may have been named twice
-    done = 0
     with show.progress_over(len(jobs)) as bar, interruptible():
         try:
             with memory_as_error("what is transcribed at once"):
                 for one in work_through(model.get(), [audio for audio, _ in jobs], options):
                     failure = finish(one, places[one.audio].pop(0), show)
-                    status, done = status or failure, done + 1
+                    status = status or failure
                     bar.update()
-        except ViskaError as error:  # of the model, or of memory
-            show.failed(jobs[done][0], error)
+        except ViskaError as error:  # of the model, which is told once, or of memory
+            waiting = [audio for audio, left in places.items() if left]
+            for audio in waiting[:1] if model.failed else waiting:
+                show.failed(audio, error)
             status = status or error.exit_code
     return status
 

@@ -130,7 +130,7 @@ def why_offline(offline: bool | None = None) -> str | None:
     """Why nothing may be fetched; None where it may. `offline` None leaves it to the environment variable."""
     if offline:
         return "offline=True (--offline, local_files_only) forbids to fetch it"
-    if offline is None and _is_true("VISKA_OFFLINE"):
+    if offline is None and _forbids("VISKA_OFFLINE"):
         return "VISKA_OFFLINE is set, which forbids to fetch it"
     return None
 
@@ -233,10 +233,10 @@ def _fetch(key: str, sources: Sequence[Source], root: Path) -> Path:
 
 
 def _forbidden(source: Source) -> str | None:
-    return next(filter(_is_true, source.offline_variables), None)
+    return next(filter(_forbids, source.offline_variables), None)
 
 
-def _is_true(variable: str) -> bool:
+def _forbids(variable: str) -> bool:
     # Any other word was meant to forbid: to open no connection is the safe way to be wrong.
     return os.environ.get(variable, "").strip().lower() not in {"", "0", "false", "no", "off"}
 

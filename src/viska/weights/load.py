@@ -113,9 +113,9 @@ def locate(
         return Located(_obtain_official(official, download_root, offline), official)
     if _exists(path := Path(name_or_path).expanduser()):
         return Located(path)
-    check_known(name_or_path)
     hub = parse_hub_id(name_or_path)
-    assert hub is not None
+    if hub is None:
+        raise _unknown(name_or_path)
     root = cache.models_folder(download_root)
     return Located(cache.obtain(cache.hub_key(hub), [HubFetch(hub)], root, offline=offline))
 
@@ -123,11 +123,15 @@ def locate(
 def check_known(name: str) -> None:
     """Raise UnknownModelError for what can be no model: no official name, no path of anything, no id of the hub."""
     if find_official(name) is None and not _exists(Path(name).expanduser()) and parse_hub_id(name) is None:
-        raise UnknownModelError(
-            f"there is no model or path {name!r}; known names: {', '.join(available_models())}. Also accepted: "
-            "a .pt file, a folder with model.safetensors or model.bin and config.json, an id of the Hugging Face hub "
-            "(owner/name)"
-        )
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"there is no model or path {name!r}; known names: {', '.join(available_models())}. Also accepted: "
+        "a .pt file, a folder with model.safetensors or model.bin and config.json, an id of the Hugging Face hub "
+        "(owner/name)"
+    )
 
 
 def _existing(path: Path) -> Path:
