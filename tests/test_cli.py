@@ -282,7 +282,7 @@ def test_flags_of_batches_and_voice_activity_become_options():
         return options_of(transcribe_parser().parse_args(["a.wav", *arguments]))
 
     plain = options()
-    assert (plain.batch_size, plain.vad_filter, plain.vad_parameters, plain.short_context) == (1, False, None, True)
+    assert (plain.batch_size, plain.vad_filter, plain.vad_parameters, plain.short_context) == (1, False, None, None)
     asked = options("--batch_size", "6", "--vad_filter", "True", "--short_context", "False")
     assert (asked.batch_size, asked.vad_filter, asked.short_context) == (6, True, False)
     tuned = options("--vad_filter", "True", "--vad_parameters", "threshold=0.4, min_silence_duration_ms=500")

@@ -488,6 +488,20 @@ def test_the_language_is_heard_as_by_the_reference_where_no_context_is_short(mod
     assert heard["engine"][0].shape[-1] == 800  # once for language and text
 
 
+@pytest.mark.parametrize(
+    ("compute_type", "asked", "heard"),
+    [("float32", None, 3000), ("float32", True, 800), ("auto", None, 800), ("auto", False, 3000)],
+)
+def test_in_float32_short_windows_are_heard_as_by_the_reference(model, monkeypatch, compute_type, asked, heard):
+    frames = []
+    encode = EngineBackend.encode
+    monkeypatch.setattr(EngineBackend, "encode", lambda self, mel: frames.append(mel.shape[-1]) or encode(self, mel))
+    monkeypatch.setattr(model, "compute_type", compute_type)
+    sound = {"logprob_threshold": None, "compression_ratio_threshold": None}
+    transcribe(model, noise(3), **{**FAST, **sound, "language": None, "short_context": asked})
+    assert set(frames) == {heard}
+
+
 def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monkeypatch):
     heard = []
     encode = EngineBackend.encode

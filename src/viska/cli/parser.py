@@ -125,7 +125,7 @@ def _add_long_form_flags(group: Any) -> None:
     )
     _flag(group, "--condition_on_previous_text", type=boolean, help="the text before as prompt (default: no batches)")
     _flag(group, "--batch_size", type=int, default=1, help="windows decoded at once, across inputs (default: 1)")
-    _flag(group, "--short_context", type=boolean, default=True, help="short windows cost less (default: True)")
+    _flag(group, "--short_context", type=boolean, help="short windows cost less (default: but for float32)")
     _flag(group, "--vad_filter", type=boolean, default=False, help="leave out where nobody speaks (default: False)")
     _flag(group, "--vad_parameters", type=parameters, help="threshold=0.5,min_silence_duration_ms=2000,...")
     _flag(group, "--temperature_increment_on_fallback", type=optional(float), default=0.2, help="(default: 0.2)")

@@ -44,6 +44,7 @@ class Backend(ABC):
     """A network at work."""
 
     any_length = False  # whether windows shorter than half a minute may be encoded as they are
+    rounds = False  # whether it may round numbers to be fast, so that the last word of the reference is not asked for
 
     @abstractmethod
     def encode(self, mel: Tensor) -> Heard:
@@ -73,6 +74,7 @@ class EngineBackend(Backend):
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.model = engine, engine.model
+        self.rounds = engine.model.compute_type != "float32"
 
     def encode(self, mel: Tensor) -> Heard:
         """See `Backend.encode`."""

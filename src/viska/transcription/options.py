@@ -71,9 +71,10 @@ class TranscribeOptions:
     """Whether to leave out, before anything is decoded, where nobody speaks. Times stay those of the recording."""
     vad_parameters: Mapping[str, Any] | None = None
     """The fields of `viska.vad.VadOptions` that are to differ from its defaults."""
-    short_context: bool = True
+    short_context: bool | None = None
     """Whether the encoder hears a short window with a few seconds of silence behind it instead of with half a minute
-    in all; text that looks doubtful is decoded again with all of it. Not with `compat`."""
+    in all; text that looks doubtful is decoded again with all of it. None: where the model's `compute_type` is not
+    "float32", which is asked for to have the reference's text. Not with `compat`."""
     guard: bool = True
     """Whether text is held against all that is known of its window: what is made up, repeated or taken from the prompt
     is dropped or decoded again, and speech without text is looked at again. `Transcript.record` tells. Not with

@@ -177,14 +177,20 @@ class Passage:
     def hear_language(self, window: Window) -> dict[str, float]:
         """Language code -> probability, by what a window says."""
         rest = self.stretch.n_frames - window.start
-        if self.backend.any_length and self.options.short_context and 0 < rest < window.size:
+        if self._may_be_short and 0 < rest < window.size:
             window = replace(window, size=rest)  # as it is heard for its text: it need not be encoded twice
         heard = self.hear(window, self._context(window))
         return self.backend.detect_language(heard, self.options.decoding.languages)
 
+    @property
+    def _may_be_short(self) -> bool:
+        """Whether windows shorter than half a minute are encoded as they are."""
+        asked = self.options.short_context
+        return self.backend.any_length and (self.backend.rounds if asked is None else asked)
+
     def _context(self, window: Window) -> int:
         """How many frames of a window to encode, silence behind its end included."""
-        if not (self.backend.any_length and self.options.short_context):
+        if not self._may_be_short:
             return N_FRAMES
         enough = max(window.size + SILENCE_BEHIND, LEAST_CONTEXT)
         return min(-(-enough // 16) * 16, N_FRAMES)
