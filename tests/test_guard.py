@@ -21,6 +21,7 @@ from viska.transcription.fallback import Thresholds, best_of_failures, decode_wi
 from viska.transcription.guard import (
     LEAST_ADVANCE_S,
     Evidence,
+    at_its_speech,
     is_echo,
     is_looping,
     is_speechless,
@@ -193,9 +194,35 @@ def test_more_text_needs_more_speech(text):
 
 def test_doubtful_text_needs_speech_for_most_of_its_time():
     for avg_logprob, dropped in ((-1.4, True), (-0.9, False)):
-        verdict = judge(Evidence((segment(0, 6, avg_logprob=avg_logprob),), track((1, 2)), 0, 30))
+        verdict = judge(Evidence((segment(0, 6, avg_logprob=avg_logprob),), track((1, 1.5)), 0, 30))
         assert bool(verdict.dropped) == dropped
     assert judge(Evidence((segment(0, 6, avg_logprob=-1.4),), track((1, 5)), 0, 30)).dropped == ()
+
+
+def test_a_lone_word_is_believed_however_much_silence_it_claims():
+    heard = track((15.2, 15.84))
+    assert judge(Evidence((segment(0, 15.84, " Stop.", avg_logprob=-1.08),), heard, 0, 30)).dropped == ()
+    assert judge(Evidence((segment(0, 15.84, " I'm going to stop.", avg_logprob=-1.08),), heard, 0, 30)).dropped != ()
+
+
+def test_sounds_here_and_there_do_not_make_a_doubtful_word():
+    heard = track((0.5, 0.7), (1.2, 1.4), (4.2, 4.3))
+    assert judge(Evidence((segment(0, 6, " Music", avg_logprob=-1.35),), heard, 0, 30)).dropped != ()
+
+
+def test_speech_before_a_window_stands_under_none_of_its_text():
+    rest = segment(16, 26, " I'm going over to the other side.")
+    heard = track((14.5, 16.02))
+    assert judge(Evidence((rest,), heard, 10, 30)).dropped == ()
+    assert judge(Evidence((rest,), heard, 16, 30)).dropped == (rest,)
+
+
+def test_a_segment_claims_no_more_than_a_second_of_silence():
+    heard = track((10, 12), (13, 14))
+    told = at_its_speech(segment(0, 20), heard)
+    assert (told.start, told.end) == (9.5, 14.5)
+    for near in (segment(8.7, 15.4), segment(10.5, 13.5), segment(20, 28)):
+        assert at_its_speech(near, heard) == near
 
 
 def test_blank_segments_are_no_matter():
@@ -271,6 +298,15 @@ def test_speech_at_the_end_of_a_window_moves_the_next_one():
     early = judge(Evidence((segment(0, 4),), track((0, 4), (LEAST_ADVANCE_S - 1, 35), length_s=60), 0, 30))
     assert early.settled_s == 30  # a window that hardly moves would be decoded for ever
     assert len(early.missed) == 1
+
+
+def test_a_word_that_the_end_of_a_window_cuts_is_left_to_the_next():
+    goes_on = track((28.8, 34), length_s=60)
+    assert judge(Evidence((), goes_on, 0, 30)).settled_s == pytest.approx(28.5)
+    assert judge(Evidence((segment(0, 28.4),), goes_on, 0, 30)).settled_s == pytest.approx(28.5)
+    for said, heard in (((0, 29), goes_on), ((0, 12), track((28.8, 29.9), length_s=60)), ((0, 29.6), goes_on)):
+        assert judge(Evidence((segment(*said),), heard, 0, 30)).settled_s == 30
+    assert judge(Evidence((), track((LEAST_ADVANCE_S, 11), length_s=60), 0, 10.5)).settled_s == 10.5
 
 
 spans = st.lists(st.tuples(st.floats(0, 29), st.floats(0.1, 8)), max_size=8)

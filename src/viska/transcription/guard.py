@@ -14,7 +14,7 @@ from viska.decoding.loops import LEAST_REPEATED, REPEATS, find_loops
 from viska.result import Segment
 from viska.tokenizer import Tokenizer
 from viska.transcription.planner import Window
-from viska.transcription.speech import SpeechTrack
+from viska.transcription.speech import SPOKEN, SpeechTrack
 from viska.transcription.spelling import letters_of
 
 MARGIN_S = 0.5
@@ -26,8 +26,10 @@ LEAST_SPOKEN_S_PER_BYTE = 0.01
 SURE_LOGPROB, SURE_NO_SPEECH, SURE_PEAK = -0.25, 0.1, 0.2
 """A model that is so sure of a text, and of there being speech, is believed where voice activity only half hears it, as
 it does singing and whispering."""
-DOUBTFUL_LOGPROB, DOUBTFUL_SHARE = -1.0, 0.5
-"""Text that no attempt made better than this is believed where most of its time is speech: less may be music."""
+DOUBTFUL_LOGPROB, DOUBTFUL_SHARE, SLOW_S_PER_BYTE = -1.0, 0.5, 0.1
+"""Text that no attempt made better than this is believed where most of its time is speech: less may be music. Its time
+is not what the model claims, since a word in minutes of silence claims them all: it is from the first to the last sound
+of speech, and at least what it takes to say it slowly."""
 MISSED_S = 2.0
 """Speech without text that is worth a decoding: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0
@@ -81,12 +83,14 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on a window."""
     said = [segment for segment in evidence.segments if segment.text.strip()]
-    dropped = tuple(segment for segment in said if is_invented(segment, evidence.speech))
+    dropped = tuple(segment for segment in said if is_invented(segment, evidence.speech, evidence.start_s))
     kept = tuple(segment for segment in evidence.segments if segment not in dropped)
     missed = list(uncovered(kept, evidence.speech, evidence.start_s, evidence.end_s))
     settled_s = evidence.end_s
     if missed and evidence.end_s - missed[-1][1] < EDGE_S and missed[-1][0] - evidence.start_s > LEAST_ADVANCE_S:
         settled_s = missed.pop()[0]
+    elif not missed or evidence.end_s - missed[-1][1] >= EDGE_S:
+        settled_s = before_cut_speech(kept, evidence)
     texts = [segment.text for segment in said]
     echo = any(is_echo(text, evidence.prompt) for text in [*texts, "".join(texts)])
     return Verdict(kept, dropped, tuple(missed), settled_s, echo)
@@ -102,16 +106,34 @@ def is_speechless(speech: SpeechTrack, window: Window) -> bool:
     return speech.spoken_s(window.start_s, window.end_s) < LEAST_SPOKEN_S
 
 
-def is_invented(segment: Segment, speech: SpeechTrack) -> bool:
-    """Whether there is too little speech for the text of a segment, and the model is not sure of it either."""
-    start_s, end_s = segment.start - MARGIN_S, segment.end + MARGIN_S
-    needed_s = max(LEAST_SPOKEN_S, LEAST_SPOKEN_S_PER_BYTE * len(segment.text.strip().encode()))
+def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0) -> bool:
+    """Whether there is too little speech for the text of a segment, and the model is not sure of it either.
+
+    Speech before `heard_from_s`, where its window begins, was not heard for it.
+    """
+    start_s, end_s = max(segment.start - MARGIN_S, heard_from_s), segment.end + MARGIN_S
+    n_bytes = len(segment.text.strip().encode())
+    needed_s = max(LEAST_SPOKEN_S, LEAST_SPOKEN_S_PER_BYTE * n_bytes)
     if segment.avg_logprob < DOUBTFUL_LOGPROB:
-        needed_s = max(needed_s, DOUBTFUL_SHARE * (segment.end - segment.start))
+        sounds = list(speech.runs(start_s, end_s, pause_s=PAUSE_S))
+        heard_s = sounds[-1][1] - sounds[0][0] if sounds else 0.0
+        said_s = min(segment.end - segment.start, SLOW_S_PER_BYTE * n_bytes)
+        needed_s = max(needed_s, DOUBTFUL_SHARE * max(heard_s, said_s))
     if speech.spoken_s(start_s, end_s) >= needed_s:
         return False
     sure = segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH
     return not (sure and speech.peak(start_s, end_s) >= SURE_PEAK)
+
+
+def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
+    """The segment without what it claims, by a second or more, of the silence before and behind its speech."""
+    runs = list(speech.runs(segment.start, segment.end, pause_s=PAUSE_S))
+    if not runs:
+        return segment
+    start_s, end_s = runs[0][0] - MARGIN_S, runs[-1][1] + MARGIN_S
+    if start_s - segment.start >= PAUSE_S:
+        segment = replace(segment, start=start_s)
+    return replace(segment, end=end_s) if segment.end - end_s >= PAUSE_S else segment
 
 
 def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:
@@ -132,6 +154,20 @@ def uncovered(segments: Sequence[Segment], speech: SpeechTrack, start_s: float, 
             if speech.spoken_s(first, last) >= MISSED_S:
                 yield max(at_s, first - EDGE_S), min(begin, end_s, last + EDGE_S)
         at_s = max(at_s, end)
+
+
+def before_cut_speech(segments: Sequence[Segment], evidence: Evidence) -> float:
+    """Where the next window is to begin: before speech without text that the end of what is decided cuts in two."""
+    speech, end_s = evidence.speech, evidence.end_s
+    said_s = max((segment.end for segment in segments if segment.text.strip()), default=evidence.start_s - EDGE_S)
+    if speech.peak(end_s, end_s + EDGE_S) < SPOKEN:
+        return end_s
+    for first, last in speech.runs(said_s, end_s, pause_s=EDGE_S):
+        begin_s = first - EDGE_S
+        cut = end_s - last < EDGE_S and speech.spoken_s(first, last) >= LEAST_SPOKEN_S
+        if cut and begin_s >= said_s and begin_s - evidence.start_s > LEAST_ADVANCE_S:
+            return begin_s
+    return end_s
 
 
 def is_looping(result: DecodingResult, tokenizer: Tokenizer) -> bool:

@@ -30,6 +30,7 @@ from viska.transcription.guard import (
     PROMPT,
     Evidence,
     Span,
+    at_its_speech,
     is_echo,
     is_looping,
     is_silent,
@@ -270,6 +271,8 @@ class Passage:
             segments = self._snapped(window, segments, found.consumed or window.size)
         if self.stretch.speech is not None:
             segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
+            if not self.options.word_timestamps:  # whose words say when it is said
+                segments = [at_its_speech(segment, self.stretch.speech) for segment in segments]
         self.decided += map(self.stretch.in_recording, segments)
 
     def _snapped(self, window: Window, segments: Sequence[Segment], consumed: int) -> list[Segment]:
