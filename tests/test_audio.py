@@ -1,5 +1,6 @@
 """Audio: files of every kind against known samples and ffmpeg; log-mel against its definition and the oracle."""
 
+import errno
 import gc
 import hashlib
 import io
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from sound_files import encode, riff, tone
 from viska import audio
 from viska.audio import load_audio, log_mel_spectrogram, mel_filters, pad_or_trim
-from viska.errors import AudioError, OptionError
+from viska.errors import AudioError, OptionError, OutputError
 
 
 def rms(x):
@@ -256,6 +257,17 @@ def test_pipes_larger_than_their_buffer_and_named_pipes(tmp_path):
     assert len(load_audio(fifo)) == 100000
     for writer in writers:
         writer.join()
+
+
+def test_a_pipe_without_room_for_temporary_files(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audio, "copyfileobj", full)
+    pipe = io.BytesIO(b"RIFF")
+    pipe.seekable = lambda: False
+    with pytest.raises(OutputError, match=r"cannot be kept in .*: No space left .* make room there, or name .* TMPDIR"):
+        load_audio(pipe)
 
 
 def test_large_pipes_go_through_the_disk(monkeypatch, made):

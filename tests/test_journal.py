@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,8 +244,29 @@ def test_a_journal_that_cannot_be_read_or_written(tmp_path, monkeypatch):
     journal.append(1, NEW)  # there is room again; what was begun is overwritten
     assert Journal(tmp_path / "new" / "journal", JOB).checkpoints == {1: NEW}
     journal.path.unlink()
-    with pytest.raises(OutputError, match="No such file or directory; make room or leave the file where it is"):
-        journal.append(1, NEW)
+    journal.append(1, NEW)  # what the job goes on to decide is not lost with it
+    with pytest.raises(OptionError, match="cannot be read: embedded null byte"):
+        Journal(str(tmp_path / "a\0b"), JOB)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other locks")
+def test_a_journal_that_another_process_writes_is_refused(tmp_path):
+    path = tmp_path / "journal"
+    code = """
+from viska.transcription.journal import *
+from viska.errors import OptionError
+try:
+    Journal(sys.argv[1], {"a": "1"})
+except OptionError as error:
+    print(error)
+"""
+    journal = Journal(path, {"a": "1"})
+    journal.append(0, NEW)
+    assert "is being written by another process: let it end, or name another" in in_a_child(code, path).stdout
+    journal.append(1, NEW)
+    del journal
+    assert in_a_child(code, path).stdout == ""
+    assert Journal(path, {"a": "1"}).checkpoints == {0: NEW, 1: NEW}
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="signals are those of Unix")

@@ -324,6 +324,28 @@ def test_of_several_inputs_none_is_repeated(command, talk, tmp_path, monkeypatch
     assert files_of(command.folder) == alone
 
 
+def test_journals_stay_until_all_inputs_are_there(command, talk, tmp_path):
+    missing = tmp_path / "missing.wav"
+    assert command(talk, missing, "--resume").status == 3
+    assert (command.folder / ".talk.viska-journal").exists()
+    missing.write_bytes(talk.read_bytes())
+    assert command(talk, missing, "--resume").status == 0
+    assert {path.name for path in command.folder.iterdir()} == {"talk.txt", "missing.txt"}
+
+
+def test_a_long_name_has_a_journal_too(command, talk, kill_after):
+    named = talk.with_name("ü" * 120 + ".wav")
+    talk.rename(named)
+    kill = kill_after(Journal, "append")
+    kill(1)
+    with pytest.raises(Killed):
+        command(named, "--resume")
+    kill(10**9)
+    assert len(list(command.folder.glob(".*.viska-journal"))) == 1
+    assert command(named, "--resume").status == 0
+    assert [path.name for path in command.folder.iterdir()] == [f"{named.stem}.txt"]
+
+
 def test_another_command_is_refused_and_the_journal_kept(command, talk, tmp_path, kill_after):
     kill = kill_after(Journal, "append")
     kill(1)

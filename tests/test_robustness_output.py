@@ -76,6 +76,25 @@ def test_a_full_disk(command, sound, small_disk):
     assert left_behind(small_disk) == ["filler"]
 
 
+@LINUX
+@pytest.mark.parametrize("more", [[], ["--json"], ["--json", "--batch_size", "2"]])
+def test_standard_output_that_takes_no_more(sound, tmp_path, more):
+    """Nothing is shown any more; all is transcribed and written."""
+    other = tmp_path / "other.wav"
+    other.write_bytes(sound.read_bytes())
+    code = """
+use_made_up_model()
+os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+sys.exit(main(sys.argv[1:]))
+"""
+    child = in_a_child(code, sound, other, "-o", tmp_path / "results", *FAST, *more)
+    assert child.returncode == 5
+    assert child.stderr == (
+        "viska: error: standard output takes no more: No space left on device; make room, or write it elsewhere\n"
+    )
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["other.txt", "talk.txt"]
+
+
 def test_a_full_disk_does_not_take_an_older_result(command, sound, small_disk):
     (small_disk / "filler").unlink()
     (small_disk / "talk.txt").write_text("older")

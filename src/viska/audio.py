@@ -6,6 +6,7 @@
 Source of the numbers: Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision", section 2.2.
 """
 
+import errno
 import io
 import logging
 import os
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from viska import _containers
 from viska._containers import AudioTrack as AudioTrack
-from viska.errors import AudioError, OptionError
+from viska.errors import AudioError, OptionError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -177,14 +178,33 @@ def _seekable(file: Any, name: str) -> Iterator[BinaryIO]:
             if isinstance(file.read(0), str):
                 raise AudioError(f"{name} is in text mode; open it with mode 'rb'.")
             if not (hasattr(file, "seekable") and file.seekable()):
-                copyfileobj(file, spool)
+                _spool(file, spool)
                 file = spool
             if file.seek(0, os.SEEK_END) == 0:
                 raise AudioError(f"{name} is empty; accepted are {_containers.FORMATS}.")
             file.seek(0)
+        except OutputError:
+            raise
         except OSError as error:
             raise AudioError(f"{name} cannot be read ({error}); try again, or give another file.") from error
         yield file
+
+
+def _spool(file: Any, spool: Any) -> None:
+    try:
+        copyfileobj(file, spool)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise no_room(error) from error
+        raise
+
+
+def no_room(error: OSError) -> OutputError:
+    """The error of sound that finds no room in the folder for temporary files."""
+    return OutputError(
+        f"the sound cannot be kept in {tempfile.gettempdir()}: {error.strerror}; make room there, or name another "
+        "folder with the environment variable TMPDIR"
+    )
 
 
 def _tensor_to_array(tensor: torch.Tensor) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from viska.audio import (
     log_mel_frames,
     log_mel_spectrogram,
     mel_filters,
+    no_room,
     scale_log_mel,
 )
 from viska.errors import OutputError
@@ -48,11 +49,10 @@ class Recording:
         try:
             for block in audio_blocks(audio, track=track, channel=channel):
                 self._pcm.write(block)
+        except OutputError:
+            raise
         except OSError as error:
-            raise OutputError(
-                f"the sound cannot be kept in {tempfile.gettempdir()}: {error.strerror}; make room there, or name "
-                "another folder with the environment variable TMPDIR"
-            ) from error
+            raise no_room(error) from error
         self.n_samples = self._pcm.tell() // 2
 
     @property

@@ -1,7 +1,6 @@
 """Run the command line, and turn errors into messages and exit statuses."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +8,7 @@ from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import run_transcribe
+from viska.cli.show import discard_output
 from viska.errors import ViskaError
 
 INTERRUPTED = 130
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("viska: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # its reader has gone
         return BROKEN_PIPE
 
 

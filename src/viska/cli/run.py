@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 ELSEWHERE = {"audio", "audio_track", "channel", "model", "model_dir", "device", "compute_type", "threads"}
 ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline", "resume"}
 """Flags that say where from, where to and how fast, and not how to transcribe."""
+LONGEST_STEM = 220
+"""Bytes of a name to which a journal's may be added: most file systems have room for 255."""
 LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
 """Flags that say how subtitles are laid out."""
 
@@ -50,17 +53,22 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     if options.independent and len(jobs) > 1 and not flags.resume and ear.channel != "all":
         transcribe, options = transcribe_together, replace(options, audio_track=ear.track, channel=ear.channel)
     else:
-        transcribe = partial(transcribe_in_turn, ear=ear)
+        transcribe = partial(transcribe_in_turn, ear=ear, all_there=not status)
     failure = transcribe(jobs, LazyModel(flags), options, show)
-    return status or failure
+    return status or failure or show.finished()
 
 
 Jobs: TypeAlias = "Sequence[tuple[str, Files]]"
 """Inputs, and where their results go."""
 
 
-def transcribe_in_turn(jobs: Jobs, model: "LazyModel", options: "TranscribeOptions", show: Show, *, ear: "Ear") -> int:
-    """Transcribe one input after the other; the status is that of the first error, else 0."""
+def transcribe_in_turn(
+    jobs: Jobs, model: "LazyModel", options: "TranscribeOptions", show: Show, *, ear: "Ear", all_there: bool = True
+) -> int:
+    """Transcribe one input after the other; the status is that of the first error, else 0.
+
+    `all_there` says whether every input that was named is among the jobs.
+    """
     status, journals = 0, list[Path]()
     for audio, files in jobs:
         try:
@@ -71,8 +79,9 @@ def transcribe_in_turn(jobs: Jobs, model: "LazyModel", options: "TranscribeOptio
             status = status or error.exit_code
             if model.failed:
                 break  # it will not come for the next input either
-    for path in journals:  # not before: of several inputs --resume shall repeat none
-        path.unlink(missing_ok=True)
+    if all_there and not status:  # not before: of several inputs --resume shall repeat none
+        for path in journals:
+            path.unlink(missing_ok=True)
     return status
 
 
@@ -241,7 +250,10 @@ class Files:
 
         if not self.resume:
             return None
-        path = Path(self.folder) / f".{self.name.stem}.viska-journal"
+        stem = self.name.stem
+        if len(os.fsencode(stem)) > LONGEST_STEM:
+            stem = sha256(os.fsencode(stem)).hexdigest()
+        path = Path(self.folder) / f".{stem}.viska-journal"
         return path if channel is None else Path(channel_journal(path, channel))
 
     def write(self, transcript: "Transcript") -> list[Path]:

@@ -3,12 +3,13 @@
 # ruff: noqa: ARG002  # what one way of showing has no use for, another has
 
 import json
+import os
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from viska.errors import ViskaError
+from viska.errors import OutputError, ViskaError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -18,7 +19,33 @@ if TYPE_CHECKING:
 
 
 class Show:
-    """Nothing but a progress bar, on a terminal."""
+    """Nothing but a progress bar, on a terminal.
+
+    Where standard output takes no more, nothing more is shown; transcripts are written all the same.
+    """
+
+    def __init__(self) -> None:
+        self._failure: OSError | None = None
+
+    def finished(self) -> int:
+        """The status: that of an error where not everything could be shown, which is told, else 0."""
+        if self._failure is None:
+            return 0
+        reason = self._failure.strerror or self._failure
+        error = OutputError(f"standard output takes no more: {reason}; make room, or write it elsewhere")
+        Show.failed(self, "", error)
+        return error.exit_code
+
+    def _print(self, line: str) -> None:
+        if self._failure is not None:
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._failure = error
+            discard_output()
 
     @property
     def bars(self) -> bool:
@@ -45,11 +72,16 @@ class Show:
 
     def unwritten(self, audio: str, transcript: "Transcript") -> None:
         """An input was transcribed, but its files could not be written: the text must not be lost."""
-        print(transcript.text)
+        self._print(transcript.text)
 
     def failed(self, audio: str, error: ViskaError) -> None:
         """An input could not be transcribed or written."""
         print(f"viska: error: {error}", file=sys.stderr)
+
+
+def discard_output() -> None:
+    """Let standard output go nowhere: Python would complain again when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ShowLines(Show):
@@ -64,7 +96,7 @@ class ShowLines(Show):
         """Print the segment."""
         from viska.transcription.channels import channel_line
 
-        print(channel_line(segment), flush=True)
+        self._print(channel_line(segment))
 
     def unwritten(self, audio: str, transcript: "Transcript") -> None:
         """The text is on the screen already."""
@@ -91,4 +123,4 @@ class ShowJson(Show):
         super().failed(audio, error)
 
     def _line(self, kind: str, audio: str, **facts: Any) -> None:
-        print(json.dumps({"type": kind, "audio": audio, **facts}), flush=True)
+        self._print(json.dumps({"type": kind, "audio": audio, **facts}))

@@ -10,15 +10,18 @@ that was being written when the process died, and whatever else does not belong 
 sound line is overwritten, and its windows are decoded again.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import sys
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -69,8 +72,10 @@ class Journal:
     """The journal of one job: what was decided when it broke off, and where to write what is decided from now on.
 
     `language_probs` is what was heard at the beginning, where the job had to tell the language. Raises OptionError for
-    the journal of another job and for a file that is no journal, which both stay as they are, and OutputError where it
-    cannot be written.
+    the journal of another job or process and for a file that is no journal, which all stay as they are, and OutputError
+    where it cannot be written.
+
+    The file stays open: one that is removed meanwhile is no reason to lose what the job goes on to decide.
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
@@ -78,15 +83,18 @@ class Journal:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.language_probs: dict[str, float] | None = None
         self._size, self._sum = 0, 0
-        header = json.dumps({NAME: 1, **identity})
         try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:
-            lines = [_line(header, 0)]
-            write_text(self.path, lines[0].decode())  # whole or not at all
-        except OSError as error:
+            self._file = _open_or_begin(self.path, _line(json.dumps({NAME: 1, **identity}), 0))
+            weakref.finalize(self, os.close, self._file)
+            _lock(self._file, self.path)
+            with self._opened() as file:
+                lines = file.read().splitlines(keepends=True)
+        except OutputError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            reason = getattr(error, "strerror", None) or error
             raise OptionError(
-                f"the journal {self.path} cannot be read: {error.strerror}; remove it, or name another"
+                f"the journal {self.path} cannot be read: {reason}; remove it, or name another"
             ) from error
         self._check(lines[0] if lines else b"", identity)
         for number, line in enumerate(lines[1:], start=2):
@@ -115,7 +123,7 @@ class Journal:
     def _write(self, facts: Mapping[str, Any]) -> None:
         line = _line(json.dumps(facts), self._sum)
         try:
-            with self.path.open("r+b") as file:
+            with self._opened() as file:
                 file.seek(self._size)
                 file.truncate()  # of what was begun and not finished
                 file.write(line)
@@ -127,6 +135,11 @@ class Journal:
                 "where it is, and resume"
             ) from error
         self._advance(line)
+
+    def _opened(self) -> BinaryIO:
+        file = open(self._file, "r+b", closefd=False)  # noqa: SIM115  # a descriptor; its users close it
+        file.seek(0)
+        return file
 
     def _advance(self, line: bytes) -> None:
         self._size, self._sum = self._size + len(line), zlib.crc32(line, self._sum)
@@ -154,6 +167,31 @@ class Journal:
             self.language_probs = facts["language_probs"]
         self._advance(line)
         return True
+
+
+def _open_or_begin(path: Path, first_line: bytes) -> int:
+    """A descriptor of the journal, which is made where there is none, whole or not at all."""
+    flags = os.O_RDWR | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        write_text(path, first_line.decode())
+        return os.open(path, flags)
+
+
+def _lock(file: int, path: Path) -> None:
+    """Keep other processes out. Not everywhere are there locks: where there are none, nobody is kept out."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise OptionError(
+                f"the journal {path} is being written by another process: let it end, or name another journal"
+            ) from error
 
 
 def identity_of(
