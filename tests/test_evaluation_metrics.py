@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from viska.evaluation import bootstrap
 from viska.evaluation.alignment import align, best_fit, gaps
 from viska.evaluation.calibration import calibration
-from viska.evaluation.loops import Loop, find_loops
+from viska.evaluation.loops import Loop, find_loops, loops_made_up
 from viska.evaluation.score import Judged
-from viska.evaluation.units import invented_words, owners, unit_of, units
+from viska.evaluation.units import invented_words, owners, unit_of, units, units_of_any_script
 
 texts = st.lists(st.sampled_from("abcde"), max_size=12)
 
@@ -105,9 +105,28 @@ def test_loops(text, expected):
 
 
 def test_loops_of_characters_are_longer():
-    assert not find_loops("はははははは", "character")
-    (loop,) = find_loops("ご視聴ありがとう" * 4, "character")
+    assert not find_loops("はははははは")
+    (loop,) = find_loops("ご視聴ありがとう" * 4)
     assert (loop.copies, loop.length) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "n"),
+    [
+        ("please stay " * 3, "please stay " * 30, 1),
+        ("please stay " * 3, "please stay " * 3, 0),
+        ("please stay " * 3, "please stay " * 4, 1),
+        ("please stay " * 30, "please stay " * 9 + "please " + "stay please " * 9, 0),
+        ("please stay " * 3, "thank you so much " * 20, 1),
+        ("please stay " * 3, "stay " + "please stay " * 3, 0),
+        ("please stay " * 3, "please stay " * 3 + "x " + "please stay " * 3, 1),
+        ("la " * 8 + "x " + "la " * 8, "la " * 8 + "x " + "la " * 8, 0),
+        ("la " * 8, "la " * 30 + "x " + "la " * 8, 1),
+        ("", "la " * 8, 1),
+    ],
+)
+def test_loops_are_made_up_where_they_were_not_said_as_often(said, heard, n):
+    assert len(loops_made_up(said.split(), heard.split())) == n
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8), st.integers(6, 9), texts, texts)
@@ -138,6 +157,12 @@ def test_invented_words_in_whatever_script():
     assert invented_words("♪ ... [Music]") == 0
     assert invented_words("ご視聴") == 3
     assert invented_words("") == 0
+
+
+def test_units_of_any_script():
+    assert units_of_any_script("Thank you, 谢谢观看 TV局!") == ["thank", "you", "谢", "谢", "观", "看", "tv", "局"]
+    assert units_of_any_script("we can't", "en") == units("we can't", "en")
+    assert units_of_any_script("ABC", "zh") == ["abc"]
 
 
 def test_owners_through_numbers_and_brackets():

@@ -42,6 +42,15 @@ def test_lost_speech_and_its_seconds(clip):
     assert found.error_rate == pytest.approx(6 / 9)
 
 
+def test_words_that_were_misheard_are_not_lost(clip):
+    said = replace(clip, text="alpha beta gamma delta epsilon zeta eta theta")
+    found = score(said, heard("alpha zut zut zut theta"), 8.0)
+    (run,) = found.lost
+    assert (run.text, run.units) == ("beta gamma delta epsilon zeta eta", 3)
+    assert run.seconds == pytest.approx(8.0 * 28 / 38 / 2)
+    assert (found.counts["substitution"], found.counts["deletion"]) == (3, 3)
+
+
 def test_two_missing_words_are_errors_but_no_lost_speech(clip):
     found = score(clip, heard(FOX.replace("brown fox ", "")), 9.0)
     assert (found.lost, found.n_errors) == ((), 2)
@@ -68,9 +77,19 @@ def test_words_made_up_where_nothing_is_said(clip):
     assert score(silence, heard("you " * 8), 9.0).loops == 1
 
 
+@pytest.mark.parametrize("language", [None, "zh", "en"])
+def test_loops_in_scripts_without_spaces(clip, language):
+    silence = replace(clip, kind="noise", text=None, language=language)
+    found = score(silence, heard("谢谢观看" * 20), 9.0)
+    assert (found.invented, found.loops) == (80, 1)
+    assert score(replace(clip, language=language), heard(f"{FOX} {'谢谢观看' * 20}"), 9.0).loops == 1
+
+
 def test_loops_that_were_said_are_none(clip):
     song = replace(clip, text="la " * 8 + "and so on")
     assert score(song, heard("la " * 8 + "and so on"), 9.0).loops == 0
+    assert score(song, heard("la " * 30 + "and so on"), 9.0).loops == 1
+    assert score(song, heard("thank you so much " * 20), 9.0).loops == 1
     assert score(clip, heard("la " * 8 + "and so on"), 9.0).loops == 1
     assert score(replace(clip, text=None), heard("la " * 8), 9.0).loops == 1
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from viska.evaluation.alignment import LOST_RUN, Kind, Pair, align, gaps
+from viska.evaluation.alignment import LOST_RUN, Gap, Kind, Pair, align, gaps
 from viska.evaluation.hypothesis import HeardSegment, HeardWord, Hypothesis
-from viska.evaluation.loops import find_loops
+from viska.evaluation.loops import loops_made_up
 from viska.evaluation.manifest import MULTILINGUAL, Clip
-from viska.evaluation.units import Unit, invented_words, owners, unit_of, units
+from viska.evaluation.units import Unit, invented_words, owners, unit_of, units, units_of_any_script
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A run of the reference with nothing in its place: its text, units, and seconds by the reference's own rate."""
+    """A run of the reference with less heard in its place: its text, the units and the seconds that are missing.
+
+    Which of its units were misheard and which were lost cannot be told, so the seconds are its own in proportion.
+    """
 
     text: str
     units: int
@@ -104,8 +107,10 @@ def score(clip: Clip, heard: Hypothesis, duration: float) -> Score:
     }
     if heard.error is not None:
         return Score(**facts, error=heard.error)
+    said, given = (units_of_any_script(text or "", clip.language) for text in (clip.reference, heard.text))
     facts |= {
         "text": heard.text,
+        "loops": len(loops_made_up(said, given)),
         "heard_language": heard.language,
         "language_right": language_right(clip, heard.language),
         "seconds": heard.seconds,
@@ -113,7 +118,6 @@ def score(clip: Clip, heard: Hypothesis, duration: float) -> Score:
     if clip.silent:
         facts |= {
             "invented": invented_words(heard.text),
-            "loops": len(find_loops(units(heard.text, None))),
             "words": tuple(_judged(word, False) for word in heard.words if units(word.text, None)),
         }
     else:
@@ -134,24 +138,27 @@ def _compare(clip: Clip, heard: Hypothesis, duration: float) -> dict[str, Any]:
     unit, language = unit_of(clip.language), clip.language
     said = units(clip.reference or "", language)
     given = units(heard.text, language)
-    loops = len(find_loops(given, unit))
     if not said:
-        return {"loops": loops}
+        return {}
     pairs = align(said, given, free_ends=clip.free_ends)
     timed: Sequence[HeardWord | HeardSegment] = heard.words or heard.segments
     sources = owners([piece.text for piece in timed], given, language)
     found = list(gaps(pairs))
     seconds = _unit_seconds(clip, said, duration)
-    runs = [gap.reference for gap in found if gap.surplus >= LOST_RUN[unit]]
     return {
-        "loops": max(0, loops - len(find_loops(said, unit))),
         "counts": dict(Counter(pair.kind for pair in pairs)),
         "aligned": tuple(_as_texts(pair, said, given, timed, sources) for pair in pairs),
-        "lost": tuple(Lost(" ".join(said[i] for i in run), len(run), sum(seconds[i] for i in run)) for run in runs),
+        "lost": tuple(_lost(gap, said, seconds) for gap in found if gap.surplus >= LOST_RUN[unit]),
         "inserted": sum(-gap.surplus for gap in found if -gap.surplus >= LOST_RUN[unit]),
         "boundary_errors": tuple(_boundary_errors(clip, said, pairs, timed, sources)),
         "words": tuple(_judge(heard.words, pairs, sources)) if heard.words else (),
     }
+
+
+def _lost(gap: Gap, said: Sequence[str], seconds: Sequence[float]) -> Lost:
+    lasting = sum(seconds[i] for i in gap.reference)
+    text = " ".join(said[i] for i in gap.reference)
+    return Lost(text, gap.surplus, lasting * gap.surplus / len(gap.reference))
 
 
 def _as_texts(

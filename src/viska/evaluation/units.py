@@ -3,6 +3,7 @@
 Radford et al. (2022), section 4.1 and appendix C.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Literal
@@ -15,6 +16,12 @@ Unit = Literal["word", "character"]
 
 WITHOUT_SPACES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 """Languages that are scored by characters."""
+
+_ALONE = "\u0e00-\u0eff\u1000-\u109f\u3040-\u9fff\U00020000-\U00031fff"
+_CHARACTER = re.compile(f"[{_ALONE}]")
+"""Of a script without spaces: Thai to Lao, Myanmar, kana and ideographs."""
+_PIECE = re.compile(f"[{_ALONE}]|[^{_ALONE}]+")
+"""One of these, or all between two of them."""
 
 APOSTROPHES = str.maketrans(dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "'"))
 
@@ -43,16 +50,21 @@ def _piece_units(text: str, language: str | None) -> tuple[str, ...]:
     return tuple(units(text, language))
 
 
+def units_of_any_script(text: str, language: str | None = None) -> list[str]:
+    """The normalised words of a text, and the characters of scripts without spaces, whatever its language."""
+    words = units(text, "en" if language == "en" else None)
+    return [piece for word in words for piece in _PIECE.findall(word)]
+
+
 def invented_words(text: str) -> int:
     """How many words a text has, in whatever script; characters of scripts without spaces count one each."""
     words = units(text, None)
-    return sum(max(1, sum(map(_stands_alone, word))) for word in words)
+    return sum(max(1, sum(map(stands_alone, word))) for word in words)
 
 
-def _stands_alone(character: str) -> bool:
-    """Whether a character is of a script without spaces: Thai to Lao, Myanmar, kana and ideographs."""
-    code = ord(character)
-    return 0x0E00 <= code < 0x0F00 or 0x1000 <= code < 0x10A0 or 0x3040 <= code < 0xA000 or 0x20000 <= code < 0x32000
+def stands_alone(unit: str) -> bool:
+    """Whether a unit is a character of a script without spaces."""
+    return _CHARACTER.match(unit) is not None
 
 
 def owners(pieces: Sequence[str], whole: Sequence[str], language: str | None) -> list[int | None]:
