@@ -70,6 +70,15 @@ def test_a_model_is_measured(loaded, manifest, tmp_path, capsys):
     assert one.language_right is None  # it was not told: the model knows English alone
 
 
+def test_durations_are_measured_where_recordings_are_read(loaded, recordings, tmp_path, caplog):
+    shutil.copy(recordings / "sense_and_sensibility_0880.flac", tmp_path / "a.flac")
+    (tmp_path / "manifest.jsonl").write_text('{"path": "a.flac", "duration": 1e9}')
+    flags = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--json", str(tmp_path / "a.json")]
+    assert main(["eval", str(tmp_path / "manifest.jsonl"), *flags]) == 0
+    assert read_report(tmp_path / "a.json").scores[0].duration == pytest.approx(2.99, abs=0.01)
+    assert "wrong durations in the manifest: 1" in caplog.text
+
+
 def test_a_broken_recording_does_not_end_the_run(loaded, recordings, tmp_path, capsys):
     shutil.copy(recordings / "sense_and_sensibility_0880.flac", tmp_path / "good.flac")
     (tmp_path / "bad.wav").write_bytes(b"no sound at all")

@@ -86,13 +86,15 @@ def test_where_nothing_is_said(tmp_path, facts, silent):
         ({"path": "a\0b"}, "line 2: path is"),
         ({"path": 5}, "line 2: path is 5; accepted is a text"),
         ({"path": "first.wav"}, "line 2: 'first.wav' is in line 1 already"),
-        ({"path": "a", "language": "english"}, "line 2: language is 'english'; accepted are null, 'mul' and codes"),
-        ({"path": "a", "languages": ["x y"]}, "line 2: language is 'x y'"),
+        ({"path": "a", "language": "zho"}, r"line 2: unknown language 'zho': give .* a code .*too are 'mul' .* null"),
+        ({"path": "a", "language": "xx-YY"}, "line 2: unknown language 'xx'"),
+        ({"path": "a", "languages": ["x y"]}, "line 2: unknown language 'x y'"),
         ({"path": "a", "languages": [["en"]]}, "line 2: languages is"),
         ({"path": "a", "languages": "en"}, "line 2: languages is 'en'; accepted is a list"),
         ({"path": "a", "text": ["x"]}, "line 2: text is"),
         ({"path": "a", "duration": "3"}, "line 2: duration is '3'; accepted are seconds, 0 or more"),
         ({"path": "a", "duration": -1}, "line 2: duration is -1"),
+        ({"path": "a", "duration": 0}, "line 2: duration is 0; accepted are seconds, more than 0, or null"),
         ({"path": "a", "duration": True}, "line 2: duration is True"),
         ('{"path": "a", "duration": NaN}', "line 2: duration is nan"),
         ('{"path": "a", "duration": 1' + "0" * 400 + "}", "line 2: duration is 1000"),
@@ -107,11 +109,40 @@ def test_where_nothing_is_said(tmp_path, facts, silent):
             "accepted are sample_rate",
         ),
         ({"path": "a", "speech": "no"}, "line 2: speech is 'no'; accepted is true, false or null"),
+        ({"path": "a", "text": "x", "partial_text": "x"}, "line 2: text and partial_text are both given"),
+        ({"path": "a", "text": "", "partial_text": "x"}, "line 2: text and partial_text are both given"),
+        ({"path": "a", "text": "one", "speech": False}, "line 2: speech is false, and the reference is 'one'"),
+        ({"path": "a", "partial_text": "one", "speech": False}, "line 2: speech is false, and the reference is 'one'"),
+        ({"path": "a", "text": "bad \ud800 text"}, r"line 2: '\\ud800' is half of a surrogate pair.*; give"),
+        ({"path": "a", "\udcff": 1}, r"line 2: '\\udcff' is half of a surrogate pair"),
     ],
 )
 def test_what_is_refused(tmp_path, record, message):
     with pytest.raises(OptionError, match=message):
         read_manifest(write(tmp_path, {"path": "first.wav"}, record))
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("de", "de"),
+        ("German", "de"),
+        ("zh-Hant-TW", "zh"),
+        ("pt_BR", "pt"),
+        ("yue", "yue"),
+        ("mul", "mul"),
+        (None, None),
+    ],
+)
+def test_languages_are_those_of_whisper(tmp_path, given, code):
+    record = {"path": "a", "language": given, "languages": [given] if given else None}
+    (clip,) = read_manifest(write(tmp_path, record))
+    assert clip.language == code
+    assert clip.languages == ((code,) if code else ())
+
+
+def test_whole_surrogate_pairs_are_characters(tmp_path):
+    assert read_manifest(write(tmp_path, r'{"path": "a", "text": "\ud83d\ude00"}'))[0].text == "\N{GRINNING FACE}"
 
 
 def test_files_that_are_no_manifests(tmp_path):
@@ -233,6 +264,7 @@ def test_text_of_segments_where_there_is_no_other(tmp_path):
         ('{"path": "a", "seconds": 1' + "0" * 400 + "}", "seconds is 1000"),
         ({"path": "a", "segments": {"text": "x"}}, "segments is"),
         ({"path": "a", "words": ["x"]}, "words is"),
+        ({"path": "a", "text": "bad \udfff"}, r"line 2: '\\udfff' is half of a surrogate pair"),
     ],
 )
 def test_hypotheses_that_are_refused(tmp_path, record, message):

@@ -256,6 +256,30 @@ def test_the_duration_is_measured_where_the_manifest_has_none(recordings):
     assert found.duration == pytest.approx(2.99, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("told", "measured", "counts"),
+    [
+        (1e9, 3.0, 3.0),
+        (0.001, 3.0, 3.0),
+        (3.9, 3.0, 3.9),
+        (105.0, 100.0, 105.0),
+        (120.0, 100.0, 100.0),
+        (None, 3.0, 3.0),
+        (5.0, None, 5.0),
+    ],
+)
+def test_a_duration_that_is_far_off_is_measured(clip, caplog, told, measured, counts):
+    (found,) = evaluate([replace(clip, duration=told)], lambda _: heard(FOX, duration=measured))
+    assert found.duration == counts
+    assert ("wrong durations" in caplog.text) == (told not in (None, counts))
+
+
+def test_wrong_durations_are_told_once(clip, caplog):
+    list(evaluate([replace(clip, path=path, duration=1e9) for path in "abc"], lambda _: heard(FOX, duration=2.5)))
+    (told,) = caplog.messages
+    assert told.startswith("wrong durations in the manifest: 3, such as a: 1e+09 s, measured 2.5 s;")
+
+
 # --- Reports ----------------------------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,8 @@ class Hypothesis:
     """The text of a recording.
 
     `language` is the code of what was *told* by the engine, None where it was given to it. `seconds` is what it took,
-    reading included. `error` is the message where there is no transcript.
+    reading included. `duration` is that of the recording in seconds, where the engine has measured it. `error` is the
+    message where there is no transcript.
     """
 
     text: str = ""
@@ -46,6 +47,7 @@ class Hypothesis:
     segments: tuple[HeardSegment, ...] = ()
     words: tuple[HeardWord, ...] = ()
     seconds: float | None = None
+    duration: float | None = None
     error: str | None = None
 
 

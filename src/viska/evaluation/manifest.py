@@ -1,9 +1,10 @@
 """What to transcribe and what is said in it: JSON lines, one recording a line.
 
-Known fields: `path` (relative to the manifest), `kind` ("short"), `language` (a code; null: none; "mul": several,
-named in `languages`), `text` (the reference, or null), `partial_text` (a reference that leaves out an introduction or
-an ending), `duration` (s), `segments` ([start, end, text]: reference times), `raw_format` (headerless samples),
-`speech` (whether there is any), `notes`, `sha256`. Only `path` has to be there; other fields are ignored.
+Known fields: `path` (relative to the manifest), `kind` ("short"), `language` (one of Whisper's, by code or English
+name; null: none, or another one; "mul": several, named in `languages`), `text` (the reference, or null),
+`partial_text` (a reference that leaves out an introduction or an ending), `duration` (s), `segments` ([start, end,
+text]: reference times), `raw_format` (headerless samples), `speech` (whether there is any), `notes`, `sha256`. Only
+`path` has to be there; other fields are ignored.
 """
 
 import json
@@ -14,14 +15,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from viska.errors import AudioError, OptionError
+from viska.errors import AudioError, LanguageError, OptionError
+from viska.languages import language_code
 
 SPEECHLESS_KINDS = frozenset({"noise", "silence", "music"})
 MULTILINGUAL = "mul"
 ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 """Of headerless samples: the name in a manifest, and numpy's name."""
 
-_CODE = re.compile("[a-z]{2,3}")
 _SPEECH_AFTER_ALL = re.compile(r"\b(some speech|not speech[- ]free|sung|singing|lyrics|vocals?)\b", re.IGNORECASE)
 _EXAMPLE = '{"path": "a.wav", "language": "en", "kind": "short", "text": "what is said"}'
 
@@ -108,6 +109,12 @@ def read_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             continue
         try:
             record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise OptionError(
+                f"{path}, line {number}: {_shown(error.object[error.start : error.end])} is half of a surrogate pair, "
+                "which is no character; give the character itself, or both halves"
+            ) from None
         except (ValueError, RecursionError) as error:
             raise OptionError(
                 f"{path}, line {number}: no JSON ({error}); each line is one object: {_EXAMPLE}"
@@ -133,7 +140,7 @@ def _clip(record: Mapping[str, Any], folder: Path, where: str) -> Clip:
     path = _field(record, "path", str, where)
     if not path or "\0" in path:
         raise OptionError(f"{where}: path is {_shown(path)}; give that of a recording, relative to the manifest")
-    return Clip(
+    clip = Clip(
         path=path,
         file=folder / path,
         kind=_field(record, "kind", str, where) or "speech",
@@ -141,13 +148,28 @@ def _clip(record: Mapping[str, Any], folder: Path, where: str) -> Clip:
         languages=_languages(record, where),
         text=_field(record, "text", str, where),
         partial_text=_field(record, "partial_text", str, where),
-        duration=_seconds(record.get("duration"), "duration", where),
+        duration=_duration(record.get("duration"), where),
         phrases=_phrases(record, where),
         raw_format=_raw_format(record, where),
         speech=_field(record, "speech", bool, where),
         notes=_field(record, "notes", str, where) or "",
         sha256=_field(record, "sha256", str, where),
     )
+    _check_reference(clip, where)
+    return clip
+
+
+def _check_reference(clip: Clip, where: str) -> None:
+    """Raise OptionError where a record contradicts itself."""
+    if clip.text is not None and clip.partial_text is not None:
+        raise OptionError(
+            f"{where}: text and partial_text are both given; give text where all that is said is known, "
+            "and partial_text where a part is"
+        )
+    if clip.speech is False and (clip.reference or "").strip():
+        raise OptionError(
+            f"{where}: speech is false, and the reference is {_shown(clip.reference)}; leave one of them out"
+        )
 
 
 def _field(record: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
@@ -158,17 +180,31 @@ def _field(record: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
     raise OptionError(f"{where}: {name} is {_shown(value)}; accepted is {accepted[kind]}")
 
 
-def _language(code: str | None, where: str) -> str | None:
-    if code is None or _CODE.fullmatch(code):
-        return code
-    raise OptionError(f"{where}: language is {_shown(code)}; accepted are null, 'mul' and codes such as 'en'")
+def _language(given: str | None, where: str) -> str | None:
+    """The code that Whisper has for a language, since it decides what is counted; a region is left out."""
+    if given is None or given == MULTILINGUAL:
+        return given
+    try:
+        return language_code(re.split("[-_]", given)[0])
+    except LanguageError as error:
+        raise OptionError(
+            f"{where}: {error} Accepted too are 'mul' (several) and null (none, or a language that Whisper does not "
+            "know: it is counted in words)"
+        ) from None
 
 
 def _languages(record: Mapping[str, Any], where: str) -> tuple[str, ...]:
     given = _field(record, "languages", list, where) or []
     if not all(isinstance(code, str) for code in given):
         raise OptionError(f"{where}: languages is {_shown(given)}; accepted is a list of codes such as ['en', 'de']")
-    return tuple(code for code in given if _language(code, where) is not None)
+    return tuple(code for one in given if (code := _language(one, where)) is not None)
+
+
+def _duration(value: Any, where: str) -> float | None:
+    seconds = _seconds(value, "duration", where)
+    if seconds == 0:
+        raise OptionError(f"{where}: duration is {_shown(value)}; accepted are seconds, more than 0, or null: measured")
+    return seconds
 
 
 def _seconds(value: Any, name: str, where: str) -> float | None:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,44 @@ logger = logging.getLogger(__name__)
 
 Engine = Callable[[Clip], Hypothesis]
 
+TOLERANCE = (1.0, 0.1)
+"""By so many seconds, and by this share of what was measured, the duration in a manifest may be off."""
+
 
 def evaluate(clips: Iterable[Clip], engine: Engine) -> Iterator[Score]:
-    """Score each clip as the engine hears it; what it cannot do is a score with an error."""
+    """Score each clip as the engine hears it; what it cannot do is a score with an error.
+
+    Where the engine has measured a duration, and the manifest has quite another one, the measured one counts.
+    """
+    wrong = list[str]()
     for clip in clips:
         try:
             heard = engine(clip)
-            duration = clip.duration if clip.duration is not None else len(read_samples(clip)) / SAMPLE_RATE
+            duration = _duration(clip, heard)
+            if clip.duration not in (None, duration):
+                wrong.append(f"{clip.path}: {clip.duration:g} s, measured {duration:g} s")
         except ViskaError as error:
             heard, duration = Hypothesis(error=str(error)), clip.duration or 0.0
         except Exception as error:  # one recording must not cost the figures of all the others
             logger.exception("%s could not be evaluated", clip.path)
             heard, duration = Hypothesis(error=f"{type(error).__name__}: {error}"), clip.duration or 0.0
         yield score(clip, heard, duration)
+    if wrong:
+        logger.warning("wrong durations in the manifest: %d, such as %s; the measured ones count", len(wrong), wrong[0])
+
+
+def _duration(clip: Clip, heard: Hypothesis) -> float:
+    """Of the recording, in seconds; measured where nobody has told it. Raises AudioError."""
+    if heard.duration is None:
+        return clip.duration if clip.duration is not None else len(read_samples(clip)) / SAMPLE_RATE
+    if clip.duration is None or _is_off(clip.duration, heard.duration):
+        return heard.duration
+    return clip.duration
+
+
+def _is_off(told: float, measured: float) -> bool:
+    seconds, share = TOLERANCE
+    return abs(told - measured) > max(seconds, share * measured)
 
 
 def viska_engine(model: Whisper, options: TranscribeOptions | None = None) -> Engine:
@@ -41,11 +67,13 @@ def viska_engine(model: Whisper, options: TranscribeOptions | None = None) -> En
 
     def hear(clip: Clip) -> Hypothesis:
         start = time.perf_counter()
-        job = Transcription(model, read_samples(clip), options)
+        samples = read_samples(clip)
+        job = Transcription(model, samples, options)
         deque(job, maxlen=0)
         seconds = time.perf_counter() - start
         told = job.language if job.language_probs is not None else None
-        return from_transcript(job.transcript(), told, seconds)
+        heard = from_transcript(job.transcript(), told, seconds)
+        return replace(heard, duration=len(samples) / SAMPLE_RATE)
 
     return hear
 
