@@ -111,6 +111,7 @@ def test_two_runs_are_compared(manifest, hypotheses, tmp_path, capsys):
     assert main(["eval", "--compare", *files, "--json", str(tmp_path / "difference.json")]) == 0
     printed = capsys.readouterr().out
     assert "first: a   second: b" in printed
+    assert "left out: 1 recordings (1 failed in the first run, 1 failed in the second run)" in printed
     assert "no difference shown" in printed
     found = json.loads((tmp_path / "difference.json").read_text())
     assert found["groups"][0]["error_rate"] == {"value": 0.0, "low": 0.0, "high": 0.0}
@@ -123,7 +124,26 @@ def test_recordings_of_one_report_alone_are_left_out_and_counted(manifest, hypot
         files.append(str(tmp_path / f"{name}.json"))
         main(["eval", manifest, "--hypotheses", str(hypotheses), "--limit", limit, "--json", files[-1]])
     assert main(["eval", "--compare", *files]) == 0
-    assert "left out, as one report alone has them: 1 recordings" in capsys.readouterr().err
+    assert "left out: 1 recordings (1 in the first run alone)" in capsys.readouterr().out
+
+
+def test_recordings_that_failed_in_one_run_are_told(manifest, hypotheses, tmp_path, capsys):
+    lines = hypotheses.read_text().splitlines()
+    files = []
+    for name, kept in (("a", lines), ("b", lines[1:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(kept))
+        files.append(str(tmp_path / f"{name}.json"))
+        main(["eval", manifest, "--hypotheses", str(tmp_path / f"{name}.jsonl"), "--json", files[-1]])
+    capsys.readouterr()
+    assert main(["eval", "--compare", *files, "--json", str(tmp_path / "c.json")]) == 0
+    assert "left out: 2 recordings (1 failed in the first run, 2 failed in the second run)" in capsys.readouterr().out
+    both, second = "sense_and_sensibility_0890.flac", "sense_and_sensibility_0870.wav"
+    assert json.loads((tmp_path / "c.json").read_text())["left_out"] == {
+        "only_first": [],
+        "only_second": [],
+        "failed_first": [both],
+        "failed_second": [second, both],
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What becomes of one recording, of groups of them, and of two runs."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from viska.errors import AudioError, OptionError
-from viska.evaluation.compare import compare
+from viska.evaluation.compare import LeftOut, compare, left_out
 from viska.evaluation.hypothesis import HeardSegment, HeardWord, Hypothesis
 from viska.evaluation.manifest import Clip, Phrase
 from viska.evaluation.run import evaluate, stored_engine
@@ -311,6 +312,32 @@ def test_what_is_no_report(tmp_path, content):
         read_report(tmp_path / "missing.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"duration": "x"}, r"scores\[0\].duration is 'x'"),
+        ({"duration": True}, r"scores\[0\].duration is True"),
+        ({"duration": float("nan")}, r"scores\[0\].duration is nan"),
+        ({"duration": 10**400}, r"scores\[0\].duration is 1000"),
+        ({"loops": 1.5}, r"scores\[0\].loops is 1.5"),
+        ({"unit": ["word"]}, r"scores\[0\].unit is \['word'\]"),
+        ({"error": 5}, r"scores\[0\].error is 5"),
+        ({"counts": {"hit": "9"}}, r"scores\[0\].counts is {'hit': '9'}"),
+        ({"counts": []}, r"scores\[0\].counts is \[\]"),
+        ({"aligned": [["hit", "a", "a", "0"]]}, r"scores\[0\].aligned\[0\].start is '0'"),
+        ({"lost": [{"text": "a", "units": None, "seconds": 1}]}, r"scores\[0\].lost\[0\].units is None"),
+        ({"boundary_errors": [0.5, "x"]}, r"scores\[0\].boundary_errors is \(0.5, 'x'\)"),
+        ({"words": [[True, "0.5", None]]}, r"scores\[0\].words\[0\].probability is '0.5'"),
+    ],
+)
+def test_a_report_with_a_wrong_value(clip, tmp_path, change, field):
+    record = report("run", some(clip, 1)).to_dict()
+    record["scores"][0] |= change
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(OptionError, match=rf"run.json is no report of this version \({field}.*\); give one that"):
+        read_report(tmp_path / "run.json")
+
+
 def test_two_runs(clip):
     good, bad = some(clip, 30, FOX), some(clip, 30, FOX.replace("fox", "cat"))
     every, *_ = compare(report("a", good), report("b", bad))
@@ -327,9 +354,42 @@ def test_two_runs_share_only_some_recordings(clip):
     assert every.first.n_clips == every.second.n_clips == 3
 
 
+def test_what_is_left_out_of_a_comparison(clip):
+    one, two, three, four = some(clip, 4)
+    broken = [replace(each, error="broken") for each in (one, two, three)]
+    found = left_out(report("a", [broken[0], broken[1], three]), report("b", [broken[1], broken[2], four]))
+    assert found == LeftOut((one.path,), (four.path,), (two.path,), (two.path, three.path))
+    assert len(found) == 4
+    assert found.line() == (
+        "left out: 4 recordings (1 in the first run alone, 1 in the second run alone, 1 failed in the first run, "
+        "2 failed in the second run)"
+    )
+    assert not left_out(report("a", [one]), report("b", [one]))
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (
+            {"text": None, "partial_text": FOX},
+            "a.wav was counted by other rules in 'b': free_ends is False in the first",
+        ),
+        ({"language": "zh"}, "other rules in 'b': unit is 'word' in the first run and 'character' in the second"),
+        ({"language": "de"}, "language is 'en' in the first run and 'de' in the second; score both with one manifest"),
+        ({"speech": False}, "silent is False in the first run and True in the second"),
+    ],
+)
+def test_runs_by_other_rules_cannot_be_compared(clip, facts, message):
+    first, second = (score(one, heard(FOX), 9.0) for one in (clip, replace(clip, **facts)))
+    with pytest.raises(OptionError, match=message):
+        compare(report("a", [first]), report("b", [second]))
+
+
 def test_runs_that_cannot_be_compared(clip):
     one = some(clip, 1)
-    with pytest.raises(OptionError, match="no recording in common"):
+    with pytest.raises(OptionError, match=r"no transcript of one .* left out: 1 recordings \(1 failed in the second"):
+        compare(report("a", one), report("b", [replace(one[0], error="broken")]))
+    with pytest.raises(OptionError, match="no transcript of one recording in common"):
         compare(report("a", one), report("b", [replace(one[0], path="other")]))
     with pytest.raises(OptionError, match="has another reference"):
         compare(report("a", one), report("b", [replace(one[0], reference="other")]))

@@ -204,20 +204,21 @@ def _status(report: "Report") -> int:
 
 def _compare(flags: argparse.Namespace) -> int:
     with _extra():
-        from viska.evaluation.compare import compare
+        from viska.evaluation.compare import compare, left_out
         from viska.evaluation.storage import read_report
         from viska.evaluation.table import COMPARED, comparison_rows, table
         from viska.formats.files import write_text
 
     first, second = map(read_report, flags.compare)
-    found = compare(first, second)
+    found, lacking = compare(first, second), left_out(first, second)
     print(f"first: {first.name}   second: {second.name}")
-    if alone := {one.path for one in first.scores} ^ {one.path for one in second.scores}:
-        print(f"viska: left out, as one report alone has them: {len(alone)} recordings", file=sys.stderr)
     print(table(COMPARED, comparison_rows(found)))
+    if lacking:
+        print(lacking.line())
     if flags.json:
         names = {"first": first.name, "second": second.name}
-        record = {**names, "groups": [{**asdict(one), "verdict": one.verdict} for one in found]}
+        groups = [{**asdict(one), "verdict": one.verdict} for one in found]
+        record = {**names, "left_out": asdict(lacking), "groups": groups}
         write_text(Path(flags.json), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     return 0
 

@@ -47,9 +47,10 @@ class Lost:
 class Score:
     """All that is measured of one recording; plain values, so that it can be stored.
 
-    `aligned` is empty where there is no reference. `invented` counts the words given where nothing is said, and
-    `inserted` the units of long insertions where something is. `language_right` is None where it was not told, or is
-    not known. `boundary_errors` are seconds, late ones above 0. `error` says why there is no transcript.
+    `free_ends` says that the reference is a part of what is said. `aligned` is empty where there is no reference.
+    `invented` counts the words given where nothing is said, and `inserted` the units of long insertions where
+    something is. `language_right` is None where it was not told, or is not known. `boundary_errors` are seconds, late
+    ones above 0. `error` says why there is no transcript.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Score:
     silent: bool
     duration: float
     unit: Unit = "word"
+    free_ends: bool = False
     text: str = ""
     reference: str | None = None
     heard_language: str | None = None
@@ -103,6 +105,7 @@ def score(clip: Clip, heard: Hypothesis, duration: float) -> Score:
         "silent": clip.silent,
         "duration": duration,
         "unit": unit_of(clip.language),
+        "free_ends": clip.free_ends,
         "reference": clip.reference,
     }
     if heard.error is not None:

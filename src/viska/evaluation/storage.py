@@ -1,10 +1,12 @@
 """The report of a run as JSON: figures for people and scripts, and all scores, from which the figures come."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from viska.errors import OptionError
 from viska.evaluation.score import Aligned, Judged, Lost, Score
@@ -56,7 +58,10 @@ def read_report(path: str | Path) -> Report:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']!r}")
-        return Report(record["name"], tuple(map(_score, record["scores"])), record["facts"])
+        scores = tuple(map(_score, record["scores"]))
+        report = Report(record["name"], scores, record["facts"])
+        _check_fields(report, "")
+        return report
     except OSError as error:
         raise OptionError(f"{path} cannot be read ({error.strerror}); give a report of 'viska eval --json'") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -73,3 +78,37 @@ def _score(record: Mapping[str, Any]) -> Score:
         "boundary_errors": record["boundary_errors"],
     }
     return Score(**{**record, **{name: tuple(part) for name, part in parts.items()}})
+
+
+def _check_fields(record: Any, where: str) -> None:
+    """Raise TypeError, which names the field, where a dataclass holds what its fields are not declared for."""
+    for name, kind in _FIELDS[type(record)].items():
+        value, place = getattr(record, name), f"{where}{name}"
+        parts = value if isinstance(value, tuple) and is_dataclass(get_args(kind)[0]) else ()
+        for i, part in enumerate(parts):
+            _check_fields(part, f"{place}[{i}].")
+        if not parts and not _fits(value, kind):
+            raise TypeError(f"{place} is {value!r:.80}")
+
+
+_FIELDS = {kind: get_type_hints(kind) for kind in (Report, Score, Aligned, Judged, Lost)}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is what an annotation of a field declares."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(one, inner[1]) for one in value.values())
+    if kind is Any:
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, kind)
