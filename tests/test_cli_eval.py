@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from viska.cli import main
+from viska.evaluation.score import score
 from viska.evaluation.storage import read_report
 
 SAID = (
@@ -189,6 +190,111 @@ def test_a_report_that_cannot_be_written_is_told_before_the_work(manifest, tmp_p
     (tmp_path / "file").write_text("")
     assert main(["eval", manifest, "--json", str(tmp_path / "file" / "a.json")]) == 5
     assert "cannot make the output folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--json", "--html"])
+def test_a_folder_cannot_be_replaced(manifest, hypotheses, tmp_path, capsys, flag):
+    (tmp_path / "folder").mkdir()
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), flag, str(tmp_path / "folder")]) == 5
+    assert capsys.readouterr() == (
+        "",
+        f"viska: error: {flag} {tmp_path / 'folder'} is a folder; give the path of a file\n",
+    )
+
+
+def test_a_name_that_is_too_long(manifest, hypotheses, tmp_path, capsys):
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), "--html", str(tmp_path / ("x" * 300))]) == 5
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert "cannot be written (File name too long); give another path" in told
+
+
+def test_a_folder_that_cannot_be_written_to(manifest, hypotheses, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), "--json", str(tmp_path / "a.json")]) == 5
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert "a.json is in a folder that cannot be written to; choose another one" in told
+
+
+@pytest.fixture
+def own(recordings, tmp_path):
+    """A folder with a manifest, a recording and hypotheses, to be replaced by mistake."""
+    shutil.copy(recordings / "sense_and_sensibility_0880.flac", tmp_path / "a.flac")
+    (tmp_path / "m.jsonl").write_text('{"path": "a.flac", "text": "he was"}')
+    (tmp_path / "h.jsonl").write_text('{"path": "a.flac", "text": "he was"}')
+    assert main(["eval", *map(str, (tmp_path / "m.jsonl", "--hypotheses", tmp_path / "h.jsonl"))]) == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "m.jsonl"], "--json m.jsonl would replace what is read here; give it a path of its own"),
+        (["--html", "./new/../m.jsonl"], "would replace what is read here"),
+        (["--json", "h.jsonl"], "--json h.jsonl would replace what is read here"),
+        (["--html", "a.flac"], "--html a.flac would replace what is read here"),
+        (["--json", "new/x", "--html", "new/x"], "--html new/x would replace what --json writes"),
+    ],
+)
+def test_nothing_that_is_read_or_written_is_replaced(own, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(own)
+    before = {file.name: file.read_bytes() for file in own.iterdir()}
+    capsys.readouterr()
+    assert main(["eval", "m.jsonl", "--hypotheses", "h.jsonl", *arguments]) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert message in told
+    assert {file.name: file.read_bytes() for file in own.iterdir()} == before
+
+
+def test_reports_are_not_replaced_by_their_comparison(own, monkeypatch, capsys):
+    monkeypatch.chdir(own)
+    for name in ("a.json", "b.json"):
+        main(["eval", "m.jsonl", "--hypotheses", "h.jsonl", "--json", name])
+    assert main(["eval", "--compare", "a.json", "b.json", "--json", "b.json"]) == 2
+    assert "--json b.json would replace what is read here" in capsys.readouterr().err
+    assert read_report("b.json").name == "h"
+    assert main(["eval", "--compare", "a.json", "b.json", "--json", "."]) == 5
+
+
+def test_names_that_are_no_text(own, monkeypatch, capsys):
+    """As the arguments have them where the name of a file is not UTF-8."""
+    monkeypatch.chdir(own)
+    flags = ["--name", "caf\udce9", "--json", "a.json", "--html", "a.html"]
+    assert main(["eval", "m.jsonl", "--hypotheses", "h.jsonl", *flags]) == 0
+    assert read_report("a.json").name == "caf\udce9"
+    assert "<h1>caf\\udce9</h1>" in (own / "a.html").read_text("utf-8")
+    assert main(["eval", "--compare", "a.json", "a.json", "--json", "c.json"]) == 0
+    assert "first: caf\\udce9" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_is_done(manifest, hypotheses, tmp_path, monkeypatch, capsys):
+    def interrupted(clip, heard, duration):
+        if clip.path == "sense_and_sensibility_0880.flac":
+            raise KeyboardInterrupt
+        return score(clip, heard, duration)
+
+    monkeypatch.setattr("viska.evaluation.run.score", interrupted)
+    files = [str(tmp_path / "a.json"), str(tmp_path / "a.html")]
+    arguments = ["eval", manifest, "--hypotheses", str(hypotheses), "--json", files[0], "--html", files[1]]
+    assert main(arguments) == 130
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert "viska: interrupted after 1 of 3 recordings; writing these" in told
+    report = read_report(files[0])
+    assert [one.path for one in report.scores] == ["sense_and_sensibility_0870.wav"]
+    assert report.facts["incomplete"] == "interrupted after 1 of 3 recordings"
+    assert "incomplete interrupted after 1 of 3" in (tmp_path / "a.html").read_text()
+
+
+def test_ctrl_c_before_anything_is_done_writes_nothing(manifest, hypotheses, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("viska.evaluation.run.score", interrupted)
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), "--json", str(tmp_path / "a.json")]) == 130
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_what_it_needs_is_told():

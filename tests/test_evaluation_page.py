@@ -107,6 +107,16 @@ def test_recordings_by_their_place_or_embedded(clips, tmp_path):
     assert set(embedded) == set(by_place)
 
 
+def test_a_folder_whose_name_is_no_text(clips, tmp_path):
+    folder = tmp_path / "caf\udce9"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("names of files are UTF-8 here")
+    shutil.copyfile(clips[0].file, folder / "a.wav")
+    assert players([Clip("a.wav", folder / "a.wav")], tmp_path) == {"a.wav": "caf%E9/a.wav"}
+
+
 def test_a_recording_that_may_not_be_read(clips, tmp_path, monkeypatch):
     def refuse(self):
         raise PermissionError(13, "Permission denied")

@@ -5,6 +5,7 @@ The figures go to stdout, everything else to stderr.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viska.cli.parser import add_transcription_flags
-from viska.errors import OptionError, ViskaError
+from viska.errors import OptionError, OutputError, ViskaError
 
 if TYPE_CHECKING:
     from viska.evaluation.manifest import Clip
@@ -41,7 +42,8 @@ Its paths are relative to it. text null: unknown, or nothing for the kinds noise
 reference that leaves out an introduction or an ending. language mul: several, named in languages. segments: the times
 of phrases, as [start, end, text].
 
-The exit status is 1 where a recording could not be transcribed; the others are measured all the same.
+The exit status is 1 where a recording could not be transcribed; the others are measured all the same. Ctrl-C writes the
+reports of those that are done.
 """
 
 
@@ -79,20 +81,64 @@ def run_eval(flags: argparse.Namespace) -> int:
         raise OptionError("nothing to measure: give a MANIFEST, or two reports behind --compare")
     with _extra():
         from viska.evaluation.manifest import read_manifest
-        from viska.evaluation.storage import Report, write_report
-    from viska.cli.run import check_writable
+        from viska.evaluation.storage import Report
 
-    for path in filter(None, (flags.json, flags.html)):
-        check_writable(Path(path).parent)
-    clips = chosen(read_manifest(flags.manifest), flags)
+    clips = read_manifest(flags.manifest)
+    _check_targets(flags, [flags.manifest, flags.hypotheses, *(clip.file for clip in clips)])
+    clips = chosen(clips, flags)
     name, engine = _engine(flags)
-    report = Report(name, tuple(_evaluate(clips, engine)), _facts(flags))
+    scores, facts = list["Score"](), _facts(flags)
+    try:
+        for one in _evaluate(clips, engine):
+            scores.append(one)
+    except KeyboardInterrupt:
+        if scores and (flags.json or flags.html):
+            facts["incomplete"] = f"interrupted after {len(scores)} of {len(clips)} recordings"
+            print(f"viska: {facts['incomplete']}; writing these", file=sys.stderr)
+            _write(Report(name, tuple(scores), facts), clips, flags)
+        raise
+    report = Report(name, tuple(scores), facts)
     _print_summaries(report)
+    _write(report, clips, flags)
+    return _status(report)
+
+
+def _write(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
+    """Write what is asked for."""
+    from viska.evaluation.storage import write_report
+
     if flags.json:
         write_report(report, flags.json)
     if flags.html:
         _write_page(report, clips, flags)
-    return _status(report)
+
+
+def _check_targets(flags: argparse.Namespace, sources: Iterable[str | Path | None]) -> None:
+    """Raise OptionError where a result would replace what is read, OutputError where it could not be written."""
+    from viska.cli.run import check_writable
+
+    targets = {f"--{name}": Path(path) for name in ("json", "html") if (path := getattr(flags, name))}
+    taken = {os.path.realpath(source): "what is read here" for source in sources if source}
+    for flag, target in targets.items():
+        place = os.path.realpath(target)
+        if place in taken:
+            raise OptionError(f"{flag} {target} would replace {taken[place]}; give it a path of its own")
+        taken[place] = f"what {flag} writes"
+        _check_place(flag, target)
+    for target in targets.values():
+        check_writable(target.parent)
+
+
+def _check_place(flag: str, target: Path) -> None:
+    """Raise OutputError where no file can be written."""
+    try:
+        is_folder, folder_is_there = target.is_dir(), target.parent.is_dir()
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"{flag} {target} cannot be written ({error.strerror}); give another path") from None
+    if is_folder:
+        raise OutputError(f"{flag} {target} is a folder; give the path of a file")
+    if folder_is_there and not os.access(target.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{flag} {target} is in a folder that cannot be written to; choose another one")
 
 
 def _check_together(flags: argparse.Namespace) -> None:
@@ -184,10 +230,16 @@ def _print_summaries(report: "Report") -> None:
     from viska.evaluation.table import COLUMNS, calibration_line, rows, table
 
     found = report.summaries()
-    print(table(list(COLUMNS), rows(found)))
+    _print(table(list(COLUMNS), rows(found)))
     for name in ("probability", "confidence"):
         if (calibration := getattr(found[0], name)) is not None:
-            print(calibration_line(name, calibration))
+            _print(calibration_line(name, calibration))
+
+
+def _print(text: str) -> None:
+    """Print to stdout, with escapes in place of what it cannot show, such as names of files that are not UTF-8."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _write_page(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
@@ -209,12 +261,13 @@ def _compare(flags: argparse.Namespace) -> int:
         from viska.evaluation.table import COMPARED, comparison_rows, table
         from viska.formats.files import write_text
 
+    _check_targets(flags, flags.compare)
     first, second = map(read_report, flags.compare)
     found, lacking = compare(first, second), left_out(first, second)
-    print(f"first: {first.name}   second: {second.name}")
-    print(table(COMPARED, comparison_rows(found)))
+    _print(f"first: {first.name}   second: {second.name}")
+    _print(table(COMPARED, comparison_rows(found)))
     if lacking:
-        print(lacking.line())
+        _print(lacking.line())
     if flags.json:
         names = {"first": first.name, "second": second.name}
         groups = [{**asdict(one), "verdict": one.verdict} for one in found]

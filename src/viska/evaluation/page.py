@@ -38,7 +38,7 @@ def players(clips: Sequence[Clip], folder: Path, *, embed: bool = False) -> dict
             kind = mimetypes.guess_type(clip.file.name)[0] or "application/octet-stream"
             found[clip.path] = _data_uri(_bytes(clip.file), kind)
         else:
-            found[clip.path] = quote(Path(os.path.relpath(clip.file, folder)).as_posix())
+            found[clip.path] = quote(os.fsencode(Path(os.path.relpath(clip.file, folder)).as_posix()))
     return found
 
 

@@ -95,10 +95,11 @@ def save(
 def write_text(path: Path, content: str) -> None:
     """Write a file that appears whole or not at all, UTF-8, line ends as they are; a missing folder is made.
 
+    Half of a surrogate pair, as in names of files that are not UTF-8, is written as its escape, which JSON reads back.
     Raises OutputError if it cannot be written.
     """
     try:
-        _write_whole(path, content.encode("utf-8"))
+        _write_whole(path, content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "check its permissions, or choose another output folder")
         raise OutputError(f"cannot write {path}: {error.strerror or error}; {advice}") from error
