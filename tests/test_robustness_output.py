@@ -77,7 +77,7 @@ def test_a_full_disk(command, sound, small_disk):
 
 
 @LINUX
-@pytest.mark.parametrize("more", [[], ["--json"], ["--json", "--batch_size", "2"]])
+@pytest.mark.parametrize("more", [["--guard", "False"], ["--json"], ["--json", "--batch_size", "2"]])
 def test_standard_output_that_takes_no_more(sound, tmp_path, more):
     """Nothing is shown any more; all is transcribed and written."""
     other = tmp_path / "other.wav"
