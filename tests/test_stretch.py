@@ -103,6 +103,24 @@ def test_a_batch_of_a_short_recording_is_one_window(monkeypatch):
     assert in_seconds(cuts(29, batch_size=4)) == [[(0, 29)]]
 
 
+@pytest.mark.guarded
+@pytest.mark.parametrize(("loudest", "heard"), [(0.0, 0.0), (0.005, 0.1), (0.029, 0.1), (0.031, 0.031), (0.9, 0.9)])
+def test_voice_activity_hears_a_quiet_recording_louder(monkeypatch, loudest, heard):
+    samples = noise(1)
+    samples *= loudest / np.abs(samples).max()
+    given = []
+
+    def listen(blocks):
+        given.extend(blocks)
+        return VoiceActivity(torch.zeros(32), len(samples))
+
+    monkeypatch.setattr("viska.transcription.cutting.voice_activity", listen)
+    recording = Recording(samples)
+    cut(recording, LogMel(recording, 80), transcribe_options({}))
+    assert np.abs(np.concatenate(given)).max() == pytest.approx(heard)
+    assert np.abs(recording.samples(0, len(samples))).max() == pytest.approx(loudest)
+
+
 def test_a_filter_keeps_what_is_spoken_in_one_stretch_or_in_windows(monkeypatch):
     speaks(monkeypatch, (10, 20), (60, 75), (80, 82), (120, 140))
     parameters = {"vad_filter": True, "vad_parameters": {"speech_pad_ms": 0}}

@@ -3,6 +3,9 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from viska.audio import CHUNK_LENGTH, HOP_LENGTH, N_FRAMES, N_SAMPLES
 from viska.recording import LogMel, Recording
 from viska.transcription.options import TranscribeOptions
@@ -13,6 +16,10 @@ from viska.transcription.stretch import Stretch
 from viska.vad import Region, VoiceActivity, regions_from_times, speech_regions, vad_options, voice_activity
 
 logger = logging.getLogger(__name__)
+
+QUIET, AUDIBLE = 0.03, 0.1
+"""Loudest samples: of a recording in which voice activity would miss speech, and of one in which it does not. Whisper's
+features are those of a recording that is made louder."""
 
 
 def cut(recording: Recording, mel: LogMel, options: TranscribeOptions) -> list[Stretch]:
@@ -51,7 +58,14 @@ def _activity(
     """Where somebody speaks, if anything depends on it."""
     to_be_cut = options.independent and any(end - start > CHUNK_LENGTH for start, end in clips)
     needed = options.vad_filter or options.guarded or to_be_cut
-    return voice_activity(recording.blocks()) if needed else None
+    return voice_activity(_audible(recording)) if needed else None
+
+
+def _audible(recording: Recording) -> Iterator[NDArray[np.float32]]:
+    """The samples; where all of them are quiet, louder."""
+    loudest = max((float(np.abs(block).max(initial=0)) for block in recording.blocks()), default=0.0)
+    gain = np.float32(AUDIBLE / loudest if 0 < loudest < QUIET else 1)
+    return (block * gain for block in recording.blocks())
 
 
 def _packed(mel: LogMel, windows: Iterable[PackedWindow], speech: SpeechTrack | None) -> Iterator[Stretch]:
