@@ -21,10 +21,12 @@ from viska.transcription.fallback import Thresholds, best_of_failures, decode_wi
 from viska.transcription.guard import (
     LEAST_ADVANCE_S,
     Evidence,
+    apart,
     at_its_speech,
     is_echo,
     is_looping,
     is_speechless,
+    is_thin,
     judge,
     uncovered,
     without_loops,
@@ -215,6 +217,16 @@ def test_speech_before_a_window_stands_under_none_of_its_text():
     heard = track((14.5, 16.02))
     assert judge(Evidence((rest,), heard, 10, 30)).dropped == ()
     assert judge(Evidence((rest,), heard, 16, 30)).dropped == (rest,)
+
+
+def test_text_is_thin_where_far_more_is_said():
+    heard = track((1, 3), (4, 6), (7, 9), (9.4, 9.7))
+    assert is_thin(segment(0, 10, " Tell me about Spain."), heard)
+    assert not is_thin(segment(0, 10, " Tell me about Spain, tell me about Spain."), heard)
+    assert not is_thin(segment(0, 10, " 12, 34, 56, 78"), heard)  # as many words
+    assert not is_thin(segment(0, 2, " Eh"), heard)
+    assert apart(segment(0, 10), heard) == [(0.7, 3.3), (3.7, 6.3), (6.7, pytest.approx(9.2))]
+    assert apart(segment(0, 3.4), heard) == []
 
 
 def test_a_segment_claims_no_more_than_a_second_of_silence():
@@ -460,6 +472,26 @@ def test_lost_speech_without_sound_text_is_told_and_left(passage, found):
     work(job, result_of(said(0, 5, " One, that is a sentence.")), found)
     assert [one.text for one in job.decided] == [" One, that is a sentence."]
     assert [event.action for event in job.events][-1] == "left"
+
+
+def test_what_is_said_again_and_again_is_heard_one_by_one(passage):
+    heard = track((1, 3), (4, 6), (7, 9), (20, 25))
+    other = said(20, 25, " A long sentence that stands behind it all.")
+    window = result_of([*said(0, 10, " Wait here."), *other])
+    once = result_of(said(0.2, 2.2, " Wait here."), avg_logprob=-0.2)
+    job = passage(heard)
+    assert work(job, window, once, result_of([], avg_logprob=-1.5), once) == [""] * 4
+    assert [(one.start, one.text) for one in job.decided] == [
+        (pytest.approx(0.7), " Wait here."),
+        (pytest.approx(6.7), " Wait here."),
+        (20, " A long sentence that stands behind it all."),
+    ]
+    reason = "too little text for its speech"
+    assert [event[2:4] for event in events(job)] == [("recovered", reason), ("left", reason), ("recovered", reason)]
+    less = result_of(said(0.2, 2.2, " Wait."), avg_logprob=-0.2)
+    job = passage(heard)
+    assert len(work(job, window, *[result_of([], avg_logprob=-1.5)] * 2, less)) == 4
+    assert [one.text for one in job.decided] == [" Wait here.", " A long sentence that stands behind it all."]
 
 
 def test_a_window_that_says_its_prompt_is_decoded_without_it(passage):

@@ -7,6 +7,7 @@ of it, whether it goes round in circles, whether it stood in the prompt already,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import TypeAlias
 
 from viska.decoding import DecodingResult
@@ -34,6 +35,9 @@ MISSED_S = 2.0
 """Speech without text that is worth a decoding: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0
 """A pause so long parts speech from speech."""
+THIN_SPOKEN_S, THIN_BYTES_PER_S, BYTES_OF_A_DIGIT = 3.0, 5.5, 4
+"""So much speech with so little text may be the same said again and again: people say 7 to 40 bytes a second. A digit
+counts as its word."""
 EDGE_S = 0.3
 """Heard along with missed speech on both sides: voice activity comes late and ends early."""
 LEAST_ADVANCE_S = 10.0
@@ -47,6 +51,7 @@ COPY_BYTES = 10
 """The same for a text found at a second look and the text beside it, which may have been said in its place."""
 
 NO_SPEECH, LOOP, PROMPT, MISSED = "no speech", "loop", "text of the prompt", "speech without text"
+THIN = "too little text for its speech"
 
 
 Span: TypeAlias = tuple[float, float]
@@ -123,6 +128,25 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
         return False
     sure = segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH
     return not (sure and speech.peak(start_s, end_s) >= SURE_PEAK)
+
+
+def is_thin(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether far more is said under a segment than its text, as where something is said again and again."""
+    spoken_s, text = speech.spoken_s(segment.start, segment.end), segment.text.strip()
+    n_bytes = len(text.encode()) + (BYTES_OF_A_DIGIT - 1) * sum(map(str.isdigit, text))
+    return spoken_s >= THIN_SPOKEN_S and n_bytes < THIN_BYTES_PER_S * spoken_s
+
+
+def apart(segment: Segment, speech: SpeechTrack) -> list[Span]:
+    """The speech under a segment from pause to pause, where there are several."""
+    runs = list(speech.runs(segment.start, segment.end, pause_s=EDGE_S))
+    edges = [segment.start, *((end + begin) / 2 for (_, end), (begin, _) in pairwise(runs)), segment.end]
+    around = [
+        (max(first - EDGE_S, low), min(last + EDGE_S, high))
+        for (first, last), (low, high) in zip(runs, pairwise(edges), strict=True)
+    ]
+    spoken = [span for span in around if speech.spoken_s(*span) >= MARGIN_S]
+    return spoken if len(spoken) > 1 else []
 
 
 def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:

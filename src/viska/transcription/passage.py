@@ -28,13 +28,16 @@ from viska.transcription.guard import (
     MISSED,
     NO_SPEECH,
     PROMPT,
+    THIN,
     Evidence,
     Span,
+    apart,
     at_its_speech,
     is_echo,
     is_looping,
     is_silent,
     is_speechless,
+    is_thin,
     judge,
     without_loops,
 )
@@ -299,6 +302,10 @@ class Passage:
         segments = list(verdict.kept)
         for span in verdict.missed:
             segments += yield from self._look_again(speech, span, verdict.kept)
+        for segment in [segment for segment in verdict.kept if is_thin(segment, speech)]:
+            others = [other for other in verdict.kept if other is not segment]
+            whole = yield from self._hear_apart(speech, segment, others)
+            segments = [other for other in segments if other is not segment] + whole
         consumed = round(verdict.settled_s * FRAMES_PER_SECOND) - window.start
         if decided or segments:
             segments.sort(key=lambda segment: segment.start)
@@ -306,8 +313,18 @@ class Passage:
         else:
             self.planner.skip(window, consumed)
 
+    def _hear_apart(
+        self, speech: SpeechTrack, segment: Segment, around: Sequence[Segment]
+    ) -> Generator[Attempt, DecodingResult, list[Segment]]:
+        """What is said under a segment, pause by pause; the segment itself, where no more comes of it."""
+        found: list[Segment] = []
+        for span in apart(segment, speech):
+            found += yield from self._look_again(speech, span, around, THIN)
+        more = sum(len(one.text) for one in found) > len(segment.text)
+        return found if more else [segment]
+
     def _look_again(
-        self, speech: SpeechTrack, span: Span, around: Sequence[Segment]
+        self, speech: SpeechTrack, span: Span, around: Sequence[Segment], reason: str = MISSED
     ) -> Generator[Attempt, DecodingResult, tuple[Segment, ...]]:
         """What is said between two times that have speech and no text; nothing, where no sound text comes of it."""
         start, end = (round(time_s * FRAMES_PER_SECOND) for time_s in span)
@@ -318,7 +335,7 @@ class Passage:
         kept = tuple(segment for segment in verdict.kept if segment.text.strip())
         copied = is_echo(result.text, "".join(segment.text for segment in around), least_bytes=COPY_BYTES)
         sound = bool(kept) and not copied and not self.thresholds.failed(result)
-        self._note("recovered" if sound else "left", MISSED, span, result.text)
+        self._note("recovered" if sound else "left", reason, span, result.text)
         return kept if sound else ()
 
     def _settled_s(self, window: Window, found: Split) -> float:
