@@ -31,12 +31,14 @@ def check(stored, found, scores):
     assert told == [], [one.text for one in scores if one.invented or one.lost or one.loops or one.inserted]
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize("model", MODELS)
 def test_not_worse_on_what_the_repo_carries(model, request, stored, carried):
     found, scores = gate.measure(carried, viska_engine(request.getfixturevalue(FIXTURES[model])))
     check(stored[0][model]["carried"], found, scores)
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize("model", MODELS)
 def test_not_worse_on_the_corpus(model, request, stored, corpus):
     clips = gate.corpus_clips(corpus, model, stored[1])

@@ -210,6 +210,8 @@ def test_a_lone_word_is_believed_however_much_silence_it_claims():
 def test_sounds_here_and_there_do_not_make_a_doubtful_word():
     heard = track((0.5, 0.7), (1.2, 1.4), (4.2, 4.3))
     assert judge(Evidence((segment(0, 6, " Music", avg_logprob=-1.35),), heard, 0, 30)).dropped != ()
+    assert judge(Evidence((segment(0, 6, " ."),), heard, 0, 30)).dropped != ()
+    assert judge(Evidence((segment(0, 6, " M."),), heard, 0, 30)).dropped == ()
 
 
 def test_speech_before_a_window_stands_under_none_of_its_text():

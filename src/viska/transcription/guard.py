@@ -119,7 +119,7 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
     start_s, end_s = max(segment.start - MARGIN_S, heard_from_s), segment.end + MARGIN_S
     n_bytes = len(segment.text.strip().encode())
     needed_s = max(LEAST_SPOKEN_S, LEAST_SPOKEN_S_PER_BYTE * n_bytes)
-    if segment.avg_logprob < DOUBTFUL_LOGPROB:
+    if segment.avg_logprob < DOUBTFUL_LOGPROB or not _letters(segment.text):  # a mark alone says nothing
         sounds = list(speech.runs(start_s, end_s, pause_s=PAUSE_S))
         heard_s = sounds[-1][1] - sounds[0][0] if sounds else 0.0
         said_s = min(segment.end - segment.start, SLOW_S_PER_BYTE * n_bytes)
