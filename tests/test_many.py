@@ -79,6 +79,7 @@ def test_recordings_are_asked_for_as_there_is_room(model):
     ("recordings", "options", "message"),
     [
         ("talk.wav", {}, "recordings is one str; give a list"),
+        (5, {}, "recordings is one int; give a list"),
         (Path("talk.wav"), {}, "give a list"),
         (b"RIFF", {}, "give a list"),
         (["talk.wav"], {"compat": "openai"}, "compat is 'openai', which takes one recording at a time: use transcribe"),

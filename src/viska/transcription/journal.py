@@ -79,6 +79,8 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise OptionError(f"journal is {path!r}; accepted is the path of a file, or None")
         self.path = Path(path)
         self.checkpoints: dict[int, Checkpoint] = {}
         self.language_probs: dict[str, float] | None = None

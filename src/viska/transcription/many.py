@@ -38,7 +38,7 @@ def transcribe_many(
 
     >>> for done in viska.transcribe_many(model, ["a.mp3", "b.wav"]): print(done.audio, done.transcript.text)
     """
-    if isinstance(recordings, str | bytes | PathLike):
+    if isinstance(recordings, str | bytes | PathLike) or not isinstance(recordings, Iterable):
         raise OptionError(f"recordings is one {type(recordings).__name__}; give a list of them, as in [recording]")
     if options.get("compat") is not None:
         raise OptionError(f"compat is {options['compat']!r}, which takes one recording at a time: use transcribe")

@@ -111,7 +111,7 @@ def locate(
     official = find_official(name_or_path)
     if official is not None:
         return Located(_obtain_official(official, download_root, offline), official)
-    if _exists(path := Path(name_or_path).expanduser()):
+    if name_or_path and _exists(path := Path(name_or_path).expanduser()):  # "" would be the current folder
         return Located(path)
     hub = parse_hub_id(name_or_path)
     if hub is None:
@@ -122,7 +122,8 @@ def locate(
 
 def check_known(name: str) -> None:
     """Raise UnknownModelError for what can be no model: no official name, no path of anything, no id of the hub."""
-    if find_official(name) is None and not _exists(Path(name).expanduser()) and parse_hub_id(name) is None:
+    found = find_official(name) is not None or (name and _exists(Path(name).expanduser())) or parse_hub_id(name)
+    if not found:
         raise _unknown(name)
 
 
