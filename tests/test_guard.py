@@ -227,6 +227,7 @@ def test_text_is_thin_where_far_more_is_said():
     assert not is_thin(segment(0, 10, " Tell me about Spain, tell me about Spain."), heard)
     assert not is_thin(segment(0, 10, " 12, 34, 56, 78"), heard)  # as many words
     assert not is_thin(segment(0, 2, " Eh"), heard)
+    assert not is_thin(segment(0, 10, " "), heard)
     assert apart(segment(0, 10), heard) == [(0.7, 3.3), (3.7, 6.3), (6.7, pytest.approx(9.2))]
     assert apart(segment(0, 3.4), heard) == []
 

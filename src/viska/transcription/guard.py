@@ -131,10 +131,13 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
 
 
 def is_thin(segment: Segment, speech: SpeechTrack) -> bool:
-    """Whether far more is said under a segment than its text, as where something is said again and again."""
+    """Whether far more is said under a segment than its text, as where something is said again and again.
+
+    Speech under none is another matter (`uncovered`).
+    """
     spoken_s, text = speech.spoken_s(segment.start, segment.end), segment.text.strip()
     n_bytes = len(text.encode()) + (BYTES_OF_A_DIGIT - 1) * sum(map(str.isdigit, text))
-    return spoken_s >= THIN_SPOKEN_S and n_bytes < THIN_BYTES_PER_S * spoken_s
+    return spoken_s >= THIN_SPOKEN_S and 0 < n_bytes < THIN_BYTES_PER_S * spoken_s
 
 
 def apart(segment: Segment, speech: SpeechTrack) -> list[Span]:
