@@ -16,7 +16,14 @@ from viska.transcription.passage import Passage
 from viska.transcription.scheduler import Scheduler
 from viska.vad import VoiceActivity
 
-FAST = {"temperature": 0.0, "sample_len": 16, "language": "en", "no_speech_threshold": None, "batch_size": 3}
+FAST = {
+    "short_context": True,
+    "temperature": 0.0,
+    "sample_len": 16,
+    "language": "en",
+    "no_speech_threshold": None,
+    "batch_size": 3,
+}
 FAST |= {"logprob_threshold": None, "compression_ratio_threshold": None}  # no window is decoded twice
 
 

@@ -14,7 +14,7 @@ from viska.engine.lane import Lane
 from viska.errors import AudioError, OptionError
 from viska.transcription import transcribe, transcribe_many
 
-FAST = {"temperature": 0.0, "sample_len": 16, "language": "en", "guard": False}
+FAST = {"short_context": True, "temperature": 0.0, "sample_len": 16, "language": "en", "guard": False}
 FLAGS = ["--beam_size", "None", "--temperature_increment_on_fallback", "None", "--batch_size", "4"]
 
 

@@ -29,7 +29,7 @@ from viska.transcription.backend import EngineBackend
 from viska.transcription.journal import Journal
 from viska.vad import VoiceActivity
 
-FAST = {"temperature": 0.0, "sample_len": 8, "language": "en", "no_speech_threshold": None}
+FAST = {"short_context": True, "temperature": 0.0, "sample_len": 8, "language": "en", "no_speech_threshold": None}
 FAST |= {"logprob_threshold": None, "compression_ratio_threshold": None}  # no window is decoded twice
 
 FAST_COMMAND = ["--beam_size", "None", "--temperature_increment_on_fallback", "None"]
