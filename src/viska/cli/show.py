@@ -33,7 +33,7 @@ class Show:
             return 0
         reason = self._failure.strerror or self._failure
         error = OutputError(f"standard output takes no more: {reason}; make room, or write it elsewhere")
-        Show.failed(self, "", error)
+        Show.failed(self, "", error)  # no subclass's, which may print to where nothing goes any more
         return error.exit_code
 
     def _print(self, line: str) -> None:
