@@ -44,8 +44,8 @@ def timing(text: str, *sureness: float) -> WordTiming:
     return WordTiming(text, [7] * len(sureness), 0.0, 1.0, 0.5, sureness)
 
 
-def rated(*timings: WordTiming) -> list[float | None]:
-    rate_words(timings)
+def rated(*timings: WordTiming, language: str | None = "en") -> list[float | None]:
+    rate_words(timings, language)
     return [one.confidence for one in timings]
 
 
@@ -65,7 +65,7 @@ def test_a_surer_word_has_more():
 
 
 def test_one_doubtful_part_is_enough_to_doubt_a_word():
-    whole, part = (rated(timing(" anabel", *probabilities))[0] for probabilities in ((0.9, 0.9), (0.9, 0.1)))
+    whole, part = (rated(timing(" annabel", *probabilities))[0] for probabilities in ((0.9, 0.9), (0.9, 0.1)))
     assert part < whole
 
 
@@ -80,12 +80,31 @@ def test_so_are_doubtful_words_around_it():
 def test_every_piece_of_a_word_must_be_right():
     whole, pieces = (rated(timing(" morning", *probabilities))[0] for probabilities in ((0.8,), (0.8,) * 3))
     assert pieces < whole
-    assert pieces == rated(timing(" morning", 0.8**3))[0]
+    all_right = [word_features([timing(" morning", *sure)], 0, "en")[0] for sure in ((0.8,) * 3, (0.8**3,))]
+    assert all_right[0] == pytest.approx(all_right[1])
 
 
-def test_numbers_are_heard_better_and_short_words_worse_than_their_probability_says():
-    plain, short, number = (rated(timing(text, 0.6))[0] for text in (" clubs", " a", " 30000"))
-    assert short < plain < number
+def test_numbers_are_heard_better_and_fleeting_words_worse_than_their_probability_says():
+    plain, number = (rated(timing(text, 0.6))[0] for text in (" clubs", " 30000"))
+    assert plain < number
+    fleeting, never = (rated(WordTiming(" clubs", [7], 0.0, end_s, 0.5, (0.6,)))[0] for end_s in (0.1, 0.0))
+    assert never < fleeting < plain
+
+
+def test_what_is_no_word_is_doubted_where_that_can_be_known():
+    word, none = (rated(timing(text, 0.9))[0] for text in (" tapestries", " tapistries"))
+    assert none < 0.7 < 0.9 < word
+    for language in ("yo", None):
+        assert rated(timing(" tapistries", 0.9), language=language) == [word]
+
+
+def test_a_translation_is_english(monkeypatch, base, recordings):
+    languages = []
+    monkeypatch.setattr("viska.transcription.passage.rate_words", lambda _, language: languages.append(language))
+    for task in ("transcribe", "translate"):
+        options = {"language": "fr", "task": task, "temperature": 0.0, "word_timestamps": True}
+        base.transcribe(str(recordings / "sense_and_sensibility_0870.wav"), **options)
+    assert languages == ["fr", "en"]
 
 
 def test_what_was_put_to_another_word_has_none():
@@ -111,7 +130,7 @@ def test_probabilities_of_0_and_1_have_odds():
 
 
 def test_the_weights_fit_the_features():
-    assert len(WORD) == len(word_features([timing(" good", 0.5)], 0)) + 1
+    assert len(WORD) == len(word_features([timing(" good", 0.5)], 0, "en")) + 1
     assert len(SEGMENT) == len(segment_features(segment(), spoken())) + 1
 
 
@@ -209,13 +228,13 @@ def test_worth_is_that_of_the_report():
 def test_every_word_that_counts_is_observed_with_its_segment(tmp_path):
     table = []
     timings = [timing(" Good", 0.97), timing(" —", 0.5), timing(" morning.", 0.2)]
-    number_words(table, timings)
+    number_words(table, timings, "en")
     words = (Word(one.word, 1.0, 1.3, 0.1 * i, one.confidence) for i, one in enumerate(timings))
     transcript = Transcript(" Good — morning.", (segment(*words),), "en")
     clip = Clip("a.wav", tmp_path / "a.wav", language="en", text="good evening")
     found = list(observed(clip, transcript, table, spoken()))
     assert [(one.correct, one.probability, one.segment) for one in found] == [(True, 0.0, 0), (False, 0.2, 0)]
-    assert found[1].word_features == word_features(timings, 2)
+    assert found[1].word_features == word_features(timings, 2, "en")
 
 
 def test_confidence_is_the_logistic_function():

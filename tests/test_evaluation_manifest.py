@@ -254,6 +254,13 @@ def test_text_of_segments_where_there_is_no_other(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("told", "code"), [("German", "de"), ("EN", "en"), ("pt-BR", "pt"), ("gsw", "gsw"), ("", ""), (None, None)]
+)
+def test_a_language_that_was_told_is_compared_by_its_code(tmp_path, told, code):
+    assert read_hypotheses(write(tmp_path, {"path": "a.wav", "language": told}))["a.wav"].language == code
+
+
+@pytest.mark.parametrize(
     ("record", "message"),
     [
         ({"text": "x"}, "path is None"),

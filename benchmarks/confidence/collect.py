@@ -77,12 +77,12 @@ def observe(model: Whisper, clip: Clip) -> Iterator[Observed]:
     yield from observed(clip, job.transcript(), table, speech)
 
 
-def number_words(table: list[Features], timings: Sequence[WordTiming]) -> None:
+def number_words(table: list[Features], timings: Sequence[WordTiming], language: str | None) -> None:
     """In the place of a confidence, the number of a word's features in the table."""
     words = [timing for timing in timings if timing.word and timing.sureness]
     for number, timing in enumerate(words):
         timing.confidence = float(len(table))
-        table.append(word_features(words, number))
+        table.append(word_features(words, number, language))
 
 
 def observed(clip: Clip, transcript: Transcript, table: Sequence[Features], speech: SpeechTrack) -> Iterator[Observed]:

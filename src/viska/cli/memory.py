@@ -18,5 +18,6 @@ def memory_as_error(what: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         raise OutOfMemoryError(
-            f"{what} does not fit into memory; take a smaller model or shorter pieces, or end other programs"
+            f"{what} does not fit into memory; take a smaller model, a smaller batch_size or shorter pieces, "
+            "or end other programs"
         ) from error

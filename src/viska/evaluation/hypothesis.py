@@ -1,13 +1,15 @@
 """What an engine made of a recording, ours or another one."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from viska.errors import OptionError
+from viska.errors import LanguageError, OptionError
 from viska.evaluation.manifest import read_records
+from viska.languages import language_code
 from viska.result import Transcript
 
 _EXAMPLE = '{"path": "a.wav", "text": "what was heard", "language": "en", "seconds": 1.5}'
@@ -84,12 +86,20 @@ def _hypothesis(record: Mapping[str, Any], where: str) -> Hypothesis:
         text = "".join(_text(segment, "text", where) or "" for segment in segments)
     return Hypothesis(
         text=text,
-        language=language,
+        language=language and _code(language),
         segments=tuple(_segment(segment, where) for segment in segments),
         words=tuple(_word(word, where) for word in words),
         seconds=_number(record, "seconds", where),
         error=error,
     )
+
+
+def _code(told: str) -> str:
+    """Whisper's code of a language, as manifests have it; what Whisper does not know stays as it was told."""
+    try:
+        return language_code(re.split("[-_]", told)[0])
+    except LanguageError:
+        return told
 
 
 def _segment(record: Mapping[str, Any], where: str) -> HeardSegment:

@@ -368,7 +368,7 @@ class Passage:
             shorten_at_sentence_ends(alignment, pace)
         merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
         if options.guarded:
-            rate_words(alignment)
+            rate_words(alignment, self.language if options.decoding.task == "transcribe" else "en")
         n_tokens = [len(tokens) for tokens in own_tokens]
         placed = place_words(
             found.segments,

@@ -52,11 +52,17 @@ def letters_of(data: bytes) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    return "".join(letter for letter in unicodedata.normalize("NFKD", text.casefold()) if _counts(letter))
+    return "".join(parts_of(text))
+
+
+def parts_of(text: str) -> list[str]:
+    """What stands between spaces and marks in a text, case and accents aside: "L'Être!" -> "l", "etre"."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter if _counts(letter) else " " for letter in plain if ord(letter) not in ACCENTS).split()
 
 
 def _counts(letter: str) -> bool:
-    return letter.isalnum() or (unicodedata.category(letter).startswith("M") and ord(letter) not in ACCENTS)
+    return letter.isalnum() or unicodedata.category(letter).startswith("M")
 
 
 @lru_cache(maxsize=2)
