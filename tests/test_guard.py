@@ -1,7 +1,7 @@
 """The guard: what it drops, decodes again and finds, judged by evidence alone."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +15,7 @@ from made_up import MULTILINGUAL, made_up_model
 from viska.decoding import DecodingResult
 from viska.decoding.loops import COPIES, LEAST_TOKENS, ends_in_loop, find_loops
 from viska.engine import Heard
-from viska.result import Segment
+from viska.result import Segment, Word
 from viska.tokenizer import get_tokenizer
 from viska.transcription.fallback import Thresholds, best_of_failures, decode_with_fallback
 from viska.transcription.guard import (
@@ -28,6 +28,7 @@ from viska.transcription.guard import (
     is_speechless,
     is_thin,
     judge,
+    leaves_words_out,
     uncovered,
     without_loops,
 )
@@ -324,6 +325,34 @@ def test_a_word_that_the_end_of_a_window_cuts_is_left_to_the_next():
     assert judge(Evidence((), track((LEAST_ADVANCE_S, 11), length_s=60), 0, 10.5)).settled_s == 10.5
 
 
+def in_words(*words: tuple[str, float, float], **known: float) -> Segment:
+    said = tuple(Word(text, start, end, 0.9) for text, start, end in words)
+    text = "".join(word.word for word in said)
+    return replace(segment(said[0].start, said[-1].end, text, **known), words=said)
+
+
+def test_behind_a_word_with_seconds_of_speech_too_many_words_were_left_out():
+    before = in_words((" Good", 2, 3), (" morning.", 3, 4))
+    cut = in_words((" Deep", 12, 12.5), (" sighs", 12.5, 20), (" of", 20, 20.1))
+    behind = in_words((" Who", 21, 21.5), (" knows?", 21.5, 22))
+    speech = track((2, 4), (12, 22))
+    verdict = judge(Evidence((before, cut, behind), speech, 0, 30))
+    assert verdict.kept == (before,)
+    assert verdict.again == (cut, behind)
+    assert (verdict.dropped, verdict.missed) == ((), ())
+    assert verdict.settled_s == 12  # the next window hears them
+    kept = judge(Evidence((before, cut, behind), speech, 3, 30))
+    assert (kept.again, kept.kept) == ((), (before, cut, behind))  # which must move
+    assert judge(Evidence((before, cut, behind), track((2, 4), (12, 14), (20, 22)), 0, 30)).again == ()  # a pause
+
+
+def test_words_that_take_long_to_say_leave_nothing_out():
+    for word in (" Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz", " 17.021.785"):
+        long = in_words((" Das", 12, 12.5), (word, 12.5, 17.5))
+        assert not leaves_words_out(long, track((12, 17.5)))
+    assert not leaves_words_out(segment(12, 30), track((12, 30)))
+
+
 spans = st.lists(st.tuples(st.floats(0, 29), st.floats(0.1, 8)), max_size=8)
 
 
@@ -446,6 +475,23 @@ def test_what_happens_behind_the_end_of_a_recording_is_told_at_its_end(passage):
     job = passage(track((0, 5), length_s=20), 2000)
     work(job, result_of([*said(0, 5, " One."), *said(24, 28, " Thank you.")], avg_logprob=-0.6))
     assert events(job) == [(20.0, 20.0, "dropped", "no speech", "Thank you.")]
+
+
+def test_words_that_were_left_out_are_heard_in_the_next_window(passage, monkeypatch):
+    def one_word(_self, found, _window):
+        words = ((Word(one.text, one.start, one.end, 0.9, 0.9),) for one in found.segments)
+        return replace(
+            found, segments=tuple(map(lambda one, own: replace(one, words=own), found.segments, words))
+        ), True
+
+    monkeypatch.setattr(Passage, "_with_words", one_word)
+    job = passage(track((0, 5), (12, 30)), word_timestamps=True)
+    whole = " Deep sighs, and lamentations without a voice, were what he heard there, and nobody who had come with him knew why."
+    before = " One two three four five six seven eight nine ten."
+    prompts = work(job, result_of([*said(0, 5, before), *said(12, 30, " Deep")]), result_of(said(0, 18, whole)))
+    assert [(one.start, one.text) for one in job.decided] == [(0.0, before), (12.0, whole)]
+    assert prompts == ["", before]
+    assert events(job) == [(12.0, 30.0, "decoded again", "speech without text", "Deep")]
 
 
 def test_lost_speech_is_decoded_again_and_takes_its_place(passage):

@@ -17,6 +17,7 @@ from viska.transcription import Transcription, transcribe, transcribe_options
 from viska.transcription.assembler import Assembler
 from viska.transcription.backend import EngineBackend, ReferenceBackend
 from viska.transcription.fallback import Thresholds, decode_with_fallback
+from viska.transcription.passage import Passage
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
 from viska.transcription.splitter import blanked, split
 
@@ -518,6 +519,19 @@ def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monke
     sound = {"logprob_threshold": None, "compression_ratio_threshold": None}
     transcribe(model, noise(3), word_timestamps=True, **sound, **options)
     assert set(heard) == {800}  # text and times from the same
+
+
+@pytest.mark.parametrize("more", [{}, {"batch_size": 4}, {"temperature": (0.0, 0.6)}])
+def test_word_times_do_not_change_which_windows_are_heard(model, monkeypatch, more):
+    heard = []
+    hear = Passage.hear
+    monkeypatch.setattr(Passage, "hear", lambda self, window, *rest: heard.append(window) or hear(self, window, *rest))
+    options = {**FAST, "short_context": False, "condition_on_previous_text": False, **more}
+    transcribe(model, noise(150), **options)
+    plain, heard[:] = [*heard], []
+    transcribe(model, noise(150), word_timestamps=True, **options)
+    assert heard == plain
+    assert len(heard) > 4
 
 
 def test_help_spells_out_every_option():

@@ -38,6 +38,8 @@ PAUSE_S = 1.0
 THIN_SPOKEN_S, THIN_BYTES_PER_S, BYTES_OF_A_DIGIT = 3.0, 5.5, 4
 """So much speech with so little text may be the same said again and again: people say 7 to 40 bytes a second. A digit
 counts as its word."""
+LEFT_OUT_S = 2.0
+"""Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
 """Heard along with missed speech on both sides: voice activity comes late and ends early."""
 LEAST_ADVANCE_S = 10.0
@@ -73,13 +75,14 @@ class Evidence:
 class Verdict:
     """What to do with a window: keep and drop these segments, and look again at speech that has no text.
 
-    `settled_s` is up to where the window is decided: earlier than proposed where speech at its end has no text, so that
-    the next window begins there. `echo` says that the window is to be decoded again without a prompt before any of this
-    is believed.
+    `settled_s` is up to where the window is decided: earlier than proposed where speech at its end has no text, or
+    words were left out (`again`: from there on, segments are left to the next window), so that the next window begins
+    there. `echo` says that the window is to be decoded again without a prompt before any of this is believed.
     """
 
     kept: tuple[Segment, ...]
     dropped: tuple[Segment, ...]
+    again: tuple[Segment, ...]
     missed: tuple[Span, ...]
     settled_s: float
     echo: bool
@@ -87,6 +90,9 @@ class Verdict:
 
 def judge(evidence: Evidence) -> Verdict:
     """The verdict on a window."""
+    texts = [segment.text for segment in evidence.segments if segment.text.strip()]
+    echo = any(is_echo(text, evidence.prompt) for text in [*texts, "".join(texts)])
+    evidence, again = before_words_left_out(evidence)
     said = [segment for segment in evidence.segments if segment.text.strip()]
     dropped = tuple(segment for segment in said if is_invented(segment, evidence.speech, evidence.start_s))
     kept = tuple(segment for segment in evidence.segments if segment not in dropped)
@@ -96,9 +102,7 @@ def judge(evidence: Evidence) -> Verdict:
         settled_s = missed.pop()[0]
     elif not missed or evidence.end_s - missed[-1][1] >= EDGE_S:
         settled_s = before_cut_speech(kept, evidence)
-    texts = [segment.text for segment in said]
-    echo = any(is_echo(text, evidence.prompt) for text in [*texts, "".join(texts)])
-    return Verdict(kept, dropped, tuple(missed), settled_s, echo)
+    return Verdict(kept, dropped, again, tuple(missed), settled_s, echo)
 
 
 def is_silent(speech: SpeechTrack, window: Window) -> bool:
@@ -135,9 +139,32 @@ def is_thin(segment: Segment, speech: SpeechTrack) -> bool:
 
     Speech under none is another matter (`uncovered`).
     """
-    spoken_s, text = speech.spoken_s(segment.start, segment.end), segment.text.strip()
-    n_bytes = len(text.encode()) + (BYTES_OF_A_DIGIT - 1) * sum(map(str.isdigit, text))
+    spoken_s, n_bytes = speech.spoken_s(segment.start, segment.end), _bytes_said(segment.text)
     return spoken_s >= THIN_SPOKEN_S and 0 < n_bytes < THIN_BYTES_PER_S * spoken_s
+
+
+def leaves_words_out(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether one of the segment's words, where it has any, takes seconds more of speech than to say it slowly.
+
+    The decoder went on behind it, or stopped, and attention gives the word the time of what it left out.
+    """
+    return any(
+        speech.spoken_s(word.start, word.end) - SLOW_S_PER_BYTE * _bytes_said(word.word) >= LEFT_OUT_S
+        for word in segment.words or ()
+    )
+
+
+def before_words_left_out(evidence: Evidence) -> tuple[Evidence, tuple[Segment, ...]]:
+    """The evidence up to a segment that leaves words out, and the segments from it on, which the next window hears.
+
+    All of it, and none, where that window would hardly move.
+    """
+    for number, segment in enumerate(evidence.segments):
+        if leaves_words_out(segment, evidence.speech) and segment.start - evidence.start_s > LEAST_ADVANCE_S:
+            return replace(evidence, segments=evidence.segments[:number], end_s=segment.start), evidence.segments[
+                number:
+            ]
+    return evidence, ()
 
 
 def apart(segment: Segment, speech: SpeechTrack) -> list[Span]:
@@ -265,6 +292,11 @@ def _spelled(token: int, tokenizer: Tokenizer) -> str:
     data = tokenizer.encoding.decode_single_token_bytes(token)
     letters = letters_of(data)
     return data.hex() if letters is None else letters
+
+
+def _bytes_said(text: str) -> int:
+    """The bytes of a text, a digit counted as the word that it is."""
+    return len(text.strip().encode()) + (BYTES_OF_A_DIGIT - 1) * sum(map(str.isdigit, text))
 
 
 def _letters(text: str) -> str:

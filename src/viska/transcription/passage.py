@@ -299,6 +299,9 @@ class Passage:
             verdict = judge(Evidence(found.segments, speech, window.start_s, self._settled_s(window, found)))
         for segment in verdict.dropped:
             self._note("dropped", NO_SPEECH, (segment.start, segment.end), segment.text)
+        if verdict.again:
+            text = "".join(segment.text for segment in verdict.again)
+            self._note("decoded again", MISSED, (verdict.again[0].start, verdict.again[-1].end), text)
         segments = list(verdict.kept)
         for span in verdict.missed:
             segments += yield from self._look_again(speech, span, verdict.kept)
@@ -332,7 +335,7 @@ class Passage:
         result = yield from self._decode(window)
         found, _ = self._find(window, result, least_rest=N_FRAMES + 1)
         verdict = judge(Evidence(found.segments, speech, *span))
-        kept = tuple(segment for segment in verdict.kept if segment.text.strip())
+        kept = tuple(segment for segment in (*verdict.kept, *verdict.again) if segment.text.strip())
         copied = is_echo(result.text, "".join(segment.text for segment in around), least_bytes=COPY_BYTES)
         sound = bool(kept) and not copied and not self.thresholds.failed(result)
         self._note("recovered" if sound else "left", reason, span, result.text)
@@ -359,10 +362,12 @@ class Passage:
         """The segments of a window with their words, and whether they are decided."""
         options = self.options
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
-        text = list(chain.from_iterable(own_tokens))
         own = options.compat is None
+        # Of what is left to the next window there is no text, whose time the last words would claim.
+        n_frames = (found.consumed if own else 0) or window.size
+        text = list(chain.from_iterable(own_tokens))
         read = partial(self.backend.read, self.heard_for_text(window))
-        alignment = align(read, self.tokenizer, text, window.size, asides=self._asides(own_tokens))
+        alignment = align(read, self.tokenizer, text, n_frames, asides=self._asides(own_tokens))
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
@@ -382,7 +387,7 @@ class Passage:
         segments = tuple(placed)
         found = replace(found, segments=segments)
         end_s = last_word_end(segments)
-        if not found.ends_closed and end_s is not None and end_s > window.start_s:
+        if not own and not found.ends_closed and end_s is not None and end_s > window.start_s:
             found = replace(found, consumed=round(end_s * FRAMES_PER_SECOND) - window.start)
         decided = True
         if options.hallucination_silence_threshold is not None:
