@@ -486,7 +486,7 @@ def test_words_that_were_left_out_are_heard_in_the_next_window(passage, monkeypa
 
     monkeypatch.setattr(Passage, "_with_words", one_word)
     job = passage(track((0, 5), (12, 30)), word_timestamps=True)
-    whole = " Deep sighs, and lamentations without a voice, were what he heard there, and nobody who had come with him knew why."
+    whole = " Deep sighs, and lamentations without a voice, were what he heard there, and none of them knew why."
     before = " One two three four five six seven eight nine ten."
     prompts = work(job, result_of([*said(0, 5, before), *said(12, 30, " Deep")]), result_of(said(0, 18, whole)))
     assert [(one.start, one.text) for one in job.decided] == [(0.0, before), (12.0, whole)]
