@@ -22,7 +22,7 @@ LEAST_S = 0.02
 NEAR = 4
 """Words on either side of one that say how well it could be heard there."""
 
-WORD: Features = (0.436, 0.569, 0.287, 0.162, 0.455, 0.397, 0.366, -0.228, -3.15)
+WORD: Features = (0.071, 0.595, 0.346, 0.138, 0.401, 0.475, 0.436, -0.248, -3.36)
 """What is added to, and the weights of `word_features`."""
 SEGMENT: Features = (3.56, 0.728, 5.39)
 """What is added to, and the weights of `segment_features`."""
