@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from viska.transcription.lexicon import BITS, LANGUAGES, places
+from viska.transcription.lexicon import BITS, CODES, places
 from viska.transcription.spelling import parts_of
 
 SHA256 = "4b1c6ecffc6198be3396d5cf871c4423ca71c907c231348d352dd54d62b97473"
@@ -67,7 +67,7 @@ def main() -> int:
         for language, name in LISTS.items():
             found = words(wheel.read(f"wordfreq/data/large_{name}.msgpack.gz"))
             keys |= {(part, language) for word in found for part in parts_of(word)}
-    metadata = SOURCE | {LANGUAGES: " ".join(sorted(LISTS))}
+    metadata = SOURCE | {CODES: " ".join(sorted(LISTS))}
     save_file({BITS: filtered(keys)}, arguments.output, metadata=metadata)
     print(f"{arguments.output}: {len(keys)} words, {hashlib.sha256(arguments.output.read_bytes()).hexdigest()}")
     return 0

@@ -346,6 +346,13 @@ def test_behind_a_word_with_seconds_of_speech_too_many_words_were_left_out():
     assert judge(Evidence((before, cut, behind), track((2, 4), (12, 14), (20, 22)), 0, 30)).again == ()  # a pause
 
 
+def test_where_no_window_follows_all_is_judged():
+    cut = in_words((" Deep", 12, 12.5), (" sighs", 12.5, 20))
+    invented = segment(25, 28, " Thank you.")
+    verdict = judge(Evidence((cut, invented), track((12, 20)), 0, 30, goes_on=False))
+    assert (verdict.kept, verdict.dropped, verdict.again) == ((cut,), (invented,), ())
+
+
 def test_words_that_take_long_to_say_leave_nothing_out():
     for word in (" Rindfleischetikettierungsüberwachungsaufgabenübertragungsgesetz", " 17.021.785"):
         long = in_words((" Das", 12, 12.5), (word, 12.5, 17.5))
@@ -479,10 +486,8 @@ def test_what_happens_behind_the_end_of_a_recording_is_told_at_its_end(passage):
 
 def test_words_that_were_left_out_are_heard_in_the_next_window(passage, monkeypatch):
     def one_word(_self, found, _window):
-        words = ((Word(one.text, one.start, one.end, 0.9, 0.9),) for one in found.segments)
-        return replace(
-            found, segments=tuple(map(lambda one, own: replace(one, words=own), found.segments, words))
-        ), True
+        segments = [replace(one, words=(Word(one.text, one.start, one.end, 0.9, 0.9),)) for one in found.segments]
+        return replace(found, segments=tuple(segments)), True
 
     monkeypatch.setattr(Passage, "_with_words", one_word)
     job = passage(track((0, 5), (12, 30)), word_timestamps=True)

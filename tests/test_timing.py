@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 
 from made_up import made_up_mel, made_up_model
 from viska.decoding import tokenizer_for
+from viska.evaluation.hypothesis import from_transcript
+from viska.evaluation.manifest import read_manifest
+from viska.evaluation.run import read_samples
+from viska.evaluation.score import score
 from viska.timing import (
     WordTiming,
     alignment_matrix,
@@ -179,6 +183,14 @@ def test_marks_go_to_the_words_they_belong_to():
     assert merged(" a", "b") == [" a", "b"]
     assert merged(" word") == [" word"]
     assert merged() == []
+
+
+@pytest.mark.slow
+def test_word_times_lose_no_speech(base, corpus):
+    name = "long/fleursdumal_000_baudelaire_64kb.mp3"  # where "Si le viol, le poison, le poignard" was lost
+    (clip,) = (clip for clip in read_manifest(corpus / "manifest.jsonl") if clip.path == name)
+    transcript = base.transcribe(read_samples(clip), beam_size=5, best_of=5, word_timestamps=True)
+    assert score(clip, from_transcript(transcript, None, None), clip.duration).lost == ()
 
 
 def test_words_of_a_real_recording_join_to_its_text(tiny_en, recordings):

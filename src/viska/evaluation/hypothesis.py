@@ -1,6 +1,5 @@
 """What an engine made of a recording, ours or another one."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -8,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from viska.errors import LanguageError, OptionError
-from viska.evaluation.manifest import read_records
-from viska.languages import language_code
+from viska.evaluation.manifest import code_without_region, read_records
 from viska.result import Transcript
 
 _EXAMPLE = '{"path": "a.wav", "text": "what was heard", "language": "en", "seconds": 1.5}'
@@ -97,7 +95,7 @@ def _hypothesis(record: Mapping[str, Any], where: str) -> Hypothesis:
 def _code(told: str) -> str:
     """Whisper's code of a language, as manifests have it; what Whisper does not know stays as it was told."""
     try:
-        return language_code(re.split("[-_]", told)[0])
+        return code_without_region(told)
     except LanguageError:
         return told
 

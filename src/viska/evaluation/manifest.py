@@ -185,12 +185,17 @@ def _language(given: str | None, where: str) -> str | None:
     if given is None or given == MULTILINGUAL:
         return given
     try:
-        return language_code(re.split("[-_]", given)[0])
+        return code_without_region(given)
     except LanguageError as error:
         raise OptionError(
             f"{where}: {error} Accepted too are 'mul' (several) and null (none, or a language that Whisper does not "
             "know: it is counted in words)"
         ) from None
+
+
+def code_without_region(given: str) -> str:
+    """Whisper's code of a language by name or code: "pt-BR" -> "pt". Raises LanguageError for one it does not know."""
+    return language_code(re.split("[-_]", given)[0])
 
 
 def _languages(record: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -62,13 +62,17 @@ Span: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a window that was decoded, between two times in seconds; `prompt` is the text before it."""
+    """What is known of a window that was decoded, between two times in seconds; `prompt` is the text before it.
+
+    `goes_on` says that another window hears what this one leaves.
+    """
 
     segments: tuple[Segment, ...]
     speech: SpeechTrack
     start_s: float
     end_s: float
     prompt: str = ""
+    goes_on: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +161,12 @@ def leaves_words_out(segment: Segment, speech: SpeechTrack) -> bool:
 def before_words_left_out(evidence: Evidence) -> tuple[Evidence, tuple[Segment, ...]]:
     """The evidence up to a segment that leaves words out, and the segments from it on, which the next window hears.
 
-    All of it, and none, where that window would hardly move.
+    All of it, and none, where that window would hardly move, and where there is none.
     """
-    for number, segment in enumerate(evidence.segments):
-        if leaves_words_out(segment, evidence.speech) and segment.start - evidence.start_s > LEAST_ADVANCE_S:
-            return replace(evidence, segments=evidence.segments[:number], end_s=segment.start), evidence.segments[
-                number:
-            ]
+    segments = evidence.segments if evidence.goes_on else ()
+    for number, segment in enumerate(segments):
+        if segment.start - evidence.start_s > LEAST_ADVANCE_S and leaves_words_out(segment, evidence.speech):
+            return replace(evidence, segments=segments[:number], end_s=segment.start), segments[number:]
     return evidence, ()
 
 

@@ -16,7 +16,9 @@ from safetensors import safe_open
 from viska.transcription.spelling import parts_of
 
 WORDS = "words.safetensors"  # made by scripts/make_words.py
-BITS, LANGUAGES, N_HASHES = "bits", "languages", 7
+BITS, CODES = "bits", "languages"
+"""What the file calls the filter, and the codes of its languages."""
+N_HASHES = 7
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def places(part: str, language: str, n_bytes: int) -> Iterator[int]:
 def lexicon() -> Lexicon:
     """The one that comes with the package; read once, and shared by all threads."""
     with as_file(files("viska") / "assets" / WORDS) as path, safe_open(path, framework="numpy") as file:
-        return Lexicon(file.get_tensor(BITS).tobytes(), frozenset(file.metadata()[LANGUAGES].split()))
+        return Lexicon(file.get_tensor(BITS).tobytes(), frozenset(file.metadata()[CODES].split()))
 
 
 def _is_number(part: str) -> bool:
