@@ -32,12 +32,14 @@ DOUBTFUL_LOGPROB, DOUBTFUL_SHARE, SLOW_S_PER_BYTE = -1.0, 0.5, 0.1
 is not what the model claims, since a word in minutes of silence claims them all: it is from the first to the last sound
 of speech, and at least what it takes to say it slowly."""
 MISSED_S = 2.0
-"""Speech without text that is worth a decoding: with less, times that are off would be taken for loss."""
+"""Speech without text that is worth a decoding beside text: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0
 """A pause so long parts speech from speech."""
-THIN_SPOKEN_S, THIN_BYTES_PER_S, BYTES_OF_A_DIGIT = 3.0, 5.5, 4
-"""So much speech with so little text may be the same said again and again: people say 7 to 40 bytes a second. A digit
-counts as its word."""
+ALONE_S = 0.8
+"""Speech without text that is worth a decoding where pauses part it from all that has text, and speech beyond what it
+takes to say a text slowly, which shows that more was said: a short sentence."""
+BRISK_S_PER_BYTE, BYTES_OF_A_DIGIT = 0.045, 4
+"""What people say fast, short of haste, in bytes of UTF-8; a digit counts as its word."""
 LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
@@ -139,12 +141,23 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
 
 
 def is_thin(segment: Segment, speech: SpeechTrack) -> bool:
-    """Whether far more is said under a segment than its text, as where something is said again and again.
+    """Whether more is said under a segment than its text, as where something is said again, or somebody else speaks.
 
     Speech under none is another matter (`uncovered`).
     """
-    spoken_s, n_bytes = speech.spoken_s(segment.start, segment.end), _bytes_said(segment.text)
-    return spoken_s >= THIN_SPOKEN_S and 0 < n_bytes < THIN_BYTES_PER_S * spoken_s
+    n_bytes = _bytes_said(segment.text)
+    return n_bytes > 0 and speech.spoken_s(segment.start, segment.end) - SLOW_S_PER_BYTE * n_bytes >= ALONE_S
+
+
+def may_hide_speech(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether speech at an edge of a segment, behind or before a pause, may have no text: the rest is enough for it.
+
+    One window in five has such a segment, few are it: the times of the words tell.
+    """
+    spoken = [speech.spoken_s(*run) for run in speech.runs(segment.start, segment.end, pause_s=EDGE_S)]
+    n_bytes = _bytes_said(segment.text)
+    spare_s = sum(spoken) - BRISK_S_PER_BYTE * n_bytes
+    return n_bytes > 0 and any(ALONE_S <= run <= spare_s for run in (*spoken[:1], *spoken[-1:]))
 
 
 def leaves_words_out(segment: Segment, speech: SpeechTrack) -> bool:
@@ -203,14 +216,26 @@ def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:
 
 
 def uncovered(segments: Sequence[Segment], speech: SpeechTrack, start_s: float, end_s: float) -> Iterator[Span]:
-    """Where, between two times, somebody speaks for some seconds under no segment."""
+    """Where, between two times, somebody speaks under no segment."""
     said = sorted((segment.start, segment.end) for segment in segments if segment.text.strip())
     at_s = start_s
     for begin, end in [*said, (end_s, end_s)]:
-        for first, last in speech.runs(at_s, min(begin, end_s), pause_s=PAUSE_S):
-            if speech.spoken_s(first, last) >= MISSED_S:
-                yield max(at_s, first - EDGE_S), min(begin, end_s, last + EDGE_S)
+        until_s = min(begin, end_s)
+        for first, last in _worth_hearing(speech, at_s, until_s):
+            yield max(at_s, first - EDGE_S), min(until_s, last + EDGE_S)
         at_s = max(at_s, end)
+
+
+def _worth_hearing(speech: SpeechTrack, start_s: float, end_s: float) -> Iterator[Span]:
+    """Where, between two times, somebody speaks for some seconds, or for less between pauses."""
+    for run in speech.runs(start_s, end_s, pause_s=PAUSE_S):
+        if speech.spoken_s(*run) >= MISSED_S:
+            yield run
+            continue
+        for first, last in speech.runs(*run, pause_s=EDGE_S):
+            alone = first - start_s >= EDGE_S and end_s - last >= EDGE_S
+            if alone and speech.spoken_s(first, last) >= ALONE_S:
+                yield first, last
 
 
 def before_cut_speech(segments: Sequence[Segment], evidence: Evidence) -> float:

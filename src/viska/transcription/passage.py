@@ -39,6 +39,7 @@ from viska.transcription.guard import (
     is_speechless,
     is_thin,
     judge,
+    may_hide_speech,
     without_loops,
 )
 from viska.transcription.journal import Checkpoint
@@ -250,9 +251,19 @@ class Passage:
         if least_rest is None:
             least_rest = LEAST_REST if self.stretch.times is not None else 0
         found = split(result, window, self.tokenizer, least_rest=least_rest)
-        if self.options.word_timestamps:
+        if self.options.word_timestamps or self._is_doubtful(found):
             return self._with_words(found, window)
         return found, True
+
+    def _is_doubtful(self, found: Split) -> bool:
+        """Whether the times of words are to tell the guard if speech under segments has no text.
+
+        Not of a translation: its words have no time of their own.
+        """
+        speech = self.stretch.speech
+        if speech is None or self.options.decoding.task != "transcribe":
+            return False
+        return any(may_hide_speech(one, speech) or is_thin(one, speech) for one in found.segments)
 
     def _decide(self, window: Window, result: DecodingResult) -> None:
         found, decided = self._find(window, result)
@@ -270,12 +281,15 @@ class Passage:
             self.planner.history.forget()  # a repetition as a prompt is repeated
         if any(segment.text for segment in segments):
             self.spoke, self.settled_language = True, self.language
-        if self.options.word_timestamps and self.options.compat is None:
+        if self.options.compat is None and any(segment.words for segment in segments):
             segments = self._snapped(window, segments, found.consumed or window.size)
         if self.stretch.speech is not None:
             segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
-            if not self.options.word_timestamps:  # whose words say when it is said
-                segments = [at_its_speech(segment, self.stretch.speech) for segment in segments]
+            # Words say when a segment is said.
+            segments = [one if one.words else at_its_speech(one, self.stretch.speech) for one in segments]
+        if not self.options.word_timestamps:
+            self.last_speech_s = max([self.last_speech_s, *(one.end for one in segments if one.text)])
+            segments = [replace(segment, words=None) for segment in segments]
         self.decided += map(self.stretch.in_recording, segments)
 
     def _snapped(self, window: Window, segments: Sequence[Segment], consumed: int) -> list[Segment]:
