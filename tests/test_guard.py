@@ -49,7 +49,14 @@ def track(*spoken: tuple[float, float], length_s: float = 30.0) -> SpeechTrack:
     """A stretch in which somebody speaks at these times."""
     probabilities = np.full(round(length_s * 100), 0.02, dtype=np.float32)
     for start, end in spoken:
-        probabilities[round(start * 100) : round(end * 100)] = 0.98
+        probabilities[round(start * 100) : round(end * 100)] = 0.99
+    return SpeechTrack(probabilities)
+
+
+def half_speech(start: float, end: float) -> SpeechTrack:
+    """A stretch in which voice activity takes a sound for speech, and is not certain of it."""
+    probabilities = track().probabilities.copy()
+    probabilities[round(start * 100) : round(end * 100)] = 0.9
     return SpeechTrack(probabilities)
 
 
@@ -215,6 +222,22 @@ def test_sounds_here_and_there_do_not_make_a_doubtful_word():
     assert judge(Evidence((segment(0, 6, " Music", avg_logprob=-1.35),), heard, 0, 30)).dropped != ()
     assert judge(Evidence((segment(0, 6, " ."),), heard, 0, 30)).dropped != ()
     assert judge(Evidence((segment(0, 6, " M."),), heard, 0, 30)).dropped == ()
+
+
+def guess(*words: tuple[str, float]) -> Segment:
+    said = tuple(Word(text, 1 + number, 2 + number, 0.1, sure) for number, (text, sure) in enumerate(words))
+    return replace(segment(1, 1 + len(words), "".join(word.word for word in said)), words=said)
+
+
+def test_a_guess_at_a_sound_that_is_half_speech_is_dropped():
+    growl, murmur = half_speech(1, 2.5), half_speech(1, 5)
+    for made_up in (guess((" Oh", 0.1)), guess((" No,", 0.03), (" no,", 0.8), (" no,", 0.9), (" No!", 0.95))):
+        assert judge(Evidence((made_up,), growl, 0, 30)).dropped == (made_up,)
+        assert judge(Evidence((made_up,), track((1, 5)), 0, 30)).dropped == ()  # somebody speaks
+    mumbled = guess((" Mae", 0.1), (" na", 0.1), (" amdem", 0.1))
+    assert judge(Evidence((mumbled,), murmur, 0, 30)).dropped == ()
+    for believed in (guess((" Oh", 0.5)), guess((" Oh", 0.1), (" my!", 0.8)), segment(1, 2, " Oh")):
+        assert judge(Evidence((believed,), growl, 0, 30)).dropped == ()
 
 
 def test_speech_before_a_window_stands_under_none_of_its_text():
@@ -528,6 +551,23 @@ def test_words_that_were_left_out_are_heard_in_the_next_window(passage, monkeypa
     assert [(one.start, one.text) for one in job.decided] == [(0.0, before), (12.0, whole)]
     assert prompts == ["", before]
     assert events(job) == [(12.0, 30.0, "decoded again", "speech without text", "Deep")]
+
+
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+def test_words_tell_of_a_sound_that_is_half_speech(passage, monkeypatch, task):
+    def hardly(_self, found, _window):
+        rated = [replace(one, words=(Word(one.text, one.start, one.end, 0.02, 0.1),)) for one in found.segments]
+        return replace(found, segments=tuple(rated)), True
+
+    monkeypatch.setattr(Passage, "_with_words", hardly)
+    job = passage(half_speech(1, 1.5), task=task)
+    monkeypatch.setattr(Passage, "_is_doubtful", DOUBT)
+    work(job, result_of(said(0, 2, " Oh")))
+    if task == "translate":
+        assert [one.text for one in job.decided] == [" Oh"]
+        return
+    assert [one.text for one in job.decided] == []
+    assert events(job) == [(0.0, 2.0, "dropped", "no speech", "Oh")]
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])

@@ -31,6 +31,9 @@ DOUBTFUL_LOGPROB, DOUBTFUL_SHARE, SLOW_S_PER_BYTE = -1.0, 0.5, 0.1
 """Text that no attempt made better than this is believed where most of its time is speech: less may be music. Its time
 is not what the model claims, since a word in minutes of silence claims them all: it is from the first to the last sound
 of speech, and at least what it takes to say it slowly."""
+HEARD_PEAK, GUESSED = 0.98, 0.3
+"""Voice activity is as good as certain somewhere in what somebody says. Where it never is, what the decoder makes of a
+growl, a chime or a siren is believed only if it is surer of it than of a guess."""
 MISSED_S = 2.0
 """Speech without text that is worth a decoding beside text: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0
@@ -100,7 +103,11 @@ def judge(evidence: Evidence) -> Verdict:
     echo = any(is_echo(text, evidence.prompt) for text in [*texts, "".join(texts)])
     evidence, again = before_words_left_out(evidence)
     said = [segment for segment in evidence.segments if segment.text.strip()]
-    dropped = tuple(segment for segment in said if is_invented(segment, evidence.speech, evidence.start_s))
+    dropped = tuple(
+        segment
+        for segment in said
+        if is_invented(segment, evidence.speech, evidence.start_s) or is_guessed(segment, evidence.speech)
+    )
     kept = tuple(segment for segment in evidence.segments if segment not in dropped)
     missed = list(uncovered(kept, evidence.speech, evidence.start_s, evidence.end_s))
     settled_s = evidence.end_s
@@ -138,6 +145,24 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
         return False
     sure = segment.avg_logprob > SURE_LOGPROB and segment.no_speech_prob < SURE_NO_SPEECH
     return not (sure and speech.peak(start_s, end_s) >= SURE_PEAK)
+
+
+def is_half_heard(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether voice activity hears somebody speak under a text for a moment at most, and is never certain of it."""
+    around = segment.start - MARGIN_S, segment.end + MARGIN_S
+    return bool(segment.text.strip()) and speech.peak(*around) < HEARD_PEAK and speech.spoken_s(*around) < MISSED_S
+
+
+def is_guessed(segment: Segment, speech: SpeechTrack) -> bool:
+    """Whether nobody is surely heard, and the words of a segment, where their confidence is known, are hardly believed.
+
+    Each of them counts once: what a decoder says again and again it is ever surer of.
+    """
+    rated: dict[str, float] = {}
+    for word in segment.words or ():
+        if word.confidence is not None:
+            rated.setdefault(_letters(word.word), word.confidence)
+    return bool(rated) and sum(rated.values()) < GUESSED * len(rated) and is_half_heard(segment, speech)
 
 
 def is_thin(segment: Segment, speech: SpeechTrack) -> bool:

@@ -34,6 +34,7 @@ from viska.transcription.guard import (
     apart,
     at_its_speech,
     is_echo,
+    is_half_heard,
     is_looping,
     is_silent,
     is_speechless,
@@ -256,14 +257,15 @@ class Passage:
         return found, True
 
     def _is_doubtful(self, found: Split) -> bool:
-        """Whether the times of words are to tell the guard if speech under segments has no text.
+        """Whether words are to tell the guard if speech under segments has no text, or if what has one is a guess.
 
         Not of a translation: its words have no time of their own.
         """
         speech = self.stretch.speech
         if speech is None or self.options.decoding.task != "transcribe":
             return False
-        return any(may_hide_speech(one, speech) or is_thin(one, speech) for one in found.segments)
+        signs = (may_hide_speech, is_thin, is_half_heard)
+        return any(sign(segment, speech) for segment in found.segments for sign in signs)
 
     def _decide(self, window: Window, result: DecodingResult) -> None:
         found, decided = self._find(window, result)
