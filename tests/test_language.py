@@ -1,5 +1,7 @@
 """Which language: candidates, the vote of several windows, and recordings in which it changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,10 @@ from viska.decoding.language import candidate_languages
 from viska.errors import LanguageError, OptionError
 from viska.transcription import Transcription, transcribe, transcribe_options
 from viska.transcription.backend import EngineBackend
-from viska.transcription.language import detection_windows, follow, likeliest, vote
+from viska.transcription.language import detection_windows, follow, likeliest, vote, vote_by_speech
 from viska.transcription.scheduler import Scheduler
+from viska.vad import VoiceActivity
+from viska.vad.network import FRAME_SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +174,34 @@ def test_the_first_half_minute_alone_decides_unless_more_are_asked_for(model, mo
     hears = Hears(monkeypatch, {"en": 0.45, "de": 0.4}, GERMAN_SPEECH)
     assert Transcription(model, noise(65), transcribe_options(FAST)).language == "en"
     assert len(hears.asked) == 1
+
+
+@pytest.mark.guarded
+@pytest.mark.parametrize("batched", [{}, {"batch_size": 4}])
+def test_the_language_is_told_where_somebody_speaks(model, monkeypatch, batched):
+    hears = Hears(monkeypatch, {"en": 0.9, "de": 0.1}, {"en": 0.1, "de": 0.9})
+    speech = np.zeros(round(120 * SAMPLE_RATE / FRAME_SAMPLES), dtype=np.float32)
+    for start_s, end_s in ((40, 43), (75, 88), (95, 118)):  # a word in English, in a recording in German
+        speech[round(start_s * SAMPLE_RATE / FRAME_SAMPLES) : round(end_s * SAMPLE_RATE / FRAME_SAMPLES)] = 1
+    activity = VoiceActivity(torch.from_numpy(speech), 120 * SAMPLE_RATE)
+    monkeypatch.setattr("viska.transcription.cutting.voice_activity", lambda _samples: activity)
+    options = transcribe_options({**FAST, "guard": True, **batched})
+    job = Transcription(model, noise(120), options)
+    assert (job.language, len(hears.asked)) == ("de", 2)
+    assert job.language_probs == pytest.approx({"en": 0.25, "de": 0.75}, abs=0.01)
+    hears.asked.clear()
+    asked = replace(options, language_detection_segments=1)
+    assert (Transcription(model, noise(120), asked).language, len(hears.asked)) == ("en", 1)
+
+
+def test_seconds_of_speech_weigh_the_votes_until_there_is_enough():
+    few, many = ({"en": 0.8, "de": 0.2}, 2.0), ({"en": 0.3, "de": 0.7}, 8.0)
+    assert vote_by_speech(iter([many, pytest.fail]), 0.5) == many[0]
+    assert vote_by_speech([few, many, pytest.fail], 0.5) == pytest.approx({"en": 0.4, "de": 0.6})
+    assert vote_by_speech([few], 0.5) == few[0]
+    assert vote_by_speech([many, few], 0.9) == pytest.approx({"en": 0.4, "de": 0.6})
+    assert vote_by_speech([many, few], None) == pytest.approx({"en": 0.4, "de": 0.6})
+    assert vote_by_speech([({"en": 0.6, "de": 0.4}, 0.0)], 0.5) == {"en": 0.6, "de": 0.4}
 
 
 def test_more_half_minutes_vote(model, monkeypatch):

@@ -146,7 +146,9 @@ def _add_long_form_flags(group: Any) -> None:
         type=optional(float),
         help="seconds of silence around odd text to jump over",
     )
-    _flag(group, "--language_detection_segments", type=int, default=1, help="half minutes that vote (default: 1)")
+    _flag(
+        group, "--language_detection_segments", type=optional(int), help="half minutes that vote (default: by speech)"
+    )
     _flag(
         group,
         "--language_detection_threshold",

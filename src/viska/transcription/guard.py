@@ -27,7 +27,7 @@ LEAST_SPOKEN_S_PER_BYTE = 0.01
 SURE_LOGPROB, SURE_NO_SPEECH, SURE_PEAK = -0.25, 0.1, 0.2
 """A model that is so sure of a text, and of there being speech, is believed where voice activity only half hears it, as
 it does singing and whispering."""
-DOUBTFUL_LOGPROB, DOUBTFUL_SHARE, SLOW_S_PER_BYTE = -1.0, 0.5, 0.1
+DOUBTFUL_LOGPROB, DOUBTFUL_SHARE, SLOW_S_PER_LETTER = -1.0, 0.5, 0.1
 """Text that no attempt made better than this is believed where most of its time is speech: less may be music. Its time
 is not what the model claims, since a word in minutes of silence claims them all: it is from the first to the last sound
 of speech, and at least what it takes to say it slowly."""
@@ -41,8 +41,10 @@ PAUSE_S = 1.0
 ALONE_S = 0.8
 """Speech without text that is worth a decoding where pauses part it from all that has text, and speech beyond what it
 takes to say a text slowly, which shows that more was said: a short sentence."""
-BRISK_S_PER_BYTE, BYTES_OF_A_DIGIT = 0.045, 4
-"""What people say fast, short of haste, in bytes of UTF-8; a digit counts as its word."""
+BRISK_S_PER_LETTER = 0.045
+"""What people say fast, short of haste."""
+LETTERS_OF_A_DIGIT, LETTERS_OF_A_SIGN, FIRST_SIGN = 4, 3, "\u2e80"
+"""A digit counts as its word, and what stands for a syllable or a word, as in Chinese, Japanese and Korean, for as much."""
 LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
@@ -139,7 +141,7 @@ def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0
     if segment.avg_logprob < DOUBTFUL_LOGPROB or not _letters(segment.text):  # a mark alone says nothing
         sounds = list(speech.runs(start_s, end_s, pause_s=PAUSE_S))
         heard_s = sounds[-1][1] - sounds[0][0] if sounds else 0.0
-        said_s = min(segment.end - segment.start, SLOW_S_PER_BYTE * n_bytes)
+        said_s = min(segment.end - segment.start, SLOW_S_PER_LETTER * _letters_said(segment.text))
         needed_s = max(needed_s, DOUBTFUL_SHARE * max(heard_s, said_s))
     if speech.spoken_s(start_s, end_s) >= needed_s:
         return False
@@ -170,8 +172,8 @@ def is_thin(segment: Segment, speech: SpeechTrack) -> bool:
 
     Speech under none is another matter (`uncovered`).
     """
-    n_bytes = _bytes_said(segment.text)
-    return n_bytes > 0 and speech.spoken_s(segment.start, segment.end) - SLOW_S_PER_BYTE * n_bytes >= ALONE_S
+    n_letters = _letters_said(segment.text)
+    return n_letters > 0 and speech.spoken_s(segment.start, segment.end) - SLOW_S_PER_LETTER * n_letters >= ALONE_S
 
 
 def may_hide_speech(segment: Segment, speech: SpeechTrack) -> bool:
@@ -180,9 +182,9 @@ def may_hide_speech(segment: Segment, speech: SpeechTrack) -> bool:
     One window in five has such a segment, few are it: the times of the words tell.
     """
     spoken = [speech.spoken_s(*run) for run in speech.runs(segment.start, segment.end, pause_s=EDGE_S)]
-    n_bytes = _bytes_said(segment.text)
-    spare_s = sum(spoken) - BRISK_S_PER_BYTE * n_bytes
-    return n_bytes > 0 and any(ALONE_S <= run <= spare_s for run in (*spoken[:1], *spoken[-1:]))
+    n_letters = _letters_said(segment.text)
+    spare_s = sum(spoken) - BRISK_S_PER_LETTER * n_letters
+    return n_letters > 0 and any(ALONE_S <= run <= spare_s for run in (*spoken[:1], *spoken[-1:]))
 
 
 def leaves_words_out(segment: Segment, speech: SpeechTrack) -> bool:
@@ -191,7 +193,7 @@ def leaves_words_out(segment: Segment, speech: SpeechTrack) -> bool:
     The decoder went on behind it, or stopped, and attention gives the word the time of what it left out.
     """
     return any(
-        speech.spoken_s(word.start, word.end) - SLOW_S_PER_BYTE * _bytes_said(word.word) >= LEFT_OUT_S
+        speech.spoken_s(word.start, word.end) - SLOW_S_PER_LETTER * _letters_said(word.word) >= LEFT_OUT_S
         for word in segment.words or ()
     )
 
@@ -347,9 +349,12 @@ def _spelled(token: int, tokenizer: Tokenizer) -> str:
     return data.hex() if letters is None else letters
 
 
-def _bytes_said(text: str) -> int:
-    """The bytes of a text, a digit counted as the word that it is."""
-    return len(text.strip().encode()) + (BYTES_OF_A_DIGIT - 1) * sum(map(str.isdigit, text))
+def _letters_said(text: str) -> int:
+    """How long a text is to say: its letters and marks, in any alphabet; digits and signs count for more."""
+    return sum(
+        LETTERS_OF_A_DIGIT if letter.isdigit() else LETTERS_OF_A_SIGN if letter >= FIRST_SIGN else 1
+        for letter in text.strip()
+    )
 
 
 def _letters(text: str) -> str:

@@ -1,15 +1,58 @@
 """The language of a recording, and of each window where it changes within the recording."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from viska.audio import N_FRAMES
 from viska.transcription.planner import Window
+from viska.transcription.stretch import Stretch
+
+Place: TypeAlias = tuple[Stretch, Window, float]
+"""A window of a stretch, and the seconds of speech in it."""
+
+LEAST_SPEECH_S = 1.0
+"""With less, a window says next to nothing of its language."""
+ENOUGH_SPEECH_S = 5.0
+"""Of single telephone prompts `base` told the language right where they were as long as this in 98 of 100, of those of
+one to two seconds in 70."""
+MOST_WINDOWS = 5
 
 
-def detection_windows(n_frames: int, n_windows: int) -> list[Window]:
+def detection_windows(n_frames: int, n_windows: int | None = None) -> list[Window]:
     """The windows that tell the language of a recording: so many from its start on, as far as it goes, one at least."""
     starts = range(0, max(n_frames, 1), N_FRAMES)[:n_windows]
     return [Window(start, N_FRAMES, ()) for start in starts]
+
+
+def where_spoken(stretches: Sequence[Stretch]) -> list[Place]:
+    """The first windows in which somebody speaks; where nobody does for long, the one with the most speech."""
+    places = [
+        (stretch, window, stretch.speech.spoken_s(window.start_s, window.end_s))
+        for stretch in stretches
+        if stretch.speech is not None
+        for window in detection_windows(stretch.n_frames)
+    ]
+    spoken = [place for place in places if place[2] >= LEAST_SPEECH_S]
+    return spoken[:MOST_WINDOWS] or [max(places, key=lambda place: place[2])]
+
+
+def vote_by_speech(heard: Iterable[tuple[Mapping[str, float], float]], threshold: float | None) -> dict[str, float]:
+    """The probability of each language, by those that windows give, each weighed by its seconds of speech.
+
+    No further window is asked for once there is enough speech and, by all that is heard, a language reaches the
+    threshold. With None for threshold all of them vote.
+    """
+    asked: list[tuple[Mapping[str, float], float]] = []
+    mean: dict[str, float] = {}
+    for probs, spoken_s in heard:
+        asked.append((probs, spoken_s))
+        total_s = sum(weight for _, weight in asked)
+        if not total_s:
+            return dict(probs)
+        mean = {code: sum(one[code] * (weight / total_s) for one, weight in asked) for code in probs}
+        if threshold is not None and total_s >= ENOUGH_SPEECH_S and max(mean.values()) >= threshold:
+            break
+    return mean
 
 
 def vote(heard: Iterable[Mapping[str, float]], threshold: float | None) -> dict[str, float]:

@@ -52,10 +52,13 @@ class TranscribeOptions:
     """With word times: silence of so many seconds around odd text has it taken for made up, and jumped over."""
     compat: str | None = None
     """"openai" gives openai/whisper's behaviour to the token; None Viska's own."""
-    language_detection_segments: int = 1
-    """How many half minutes from the start on tell the language, where it is not given."""
+    language_detection_segments: int | None = None
+    """How many half minutes from the start on tell the language, where it is not given: the first in which one reaches
+    `language_detection_threshold` decides, else the mean. None takes the first half minute that has speech, and, up to
+    five, those behind it until five seconds of speech are heard and a language reaches the threshold; without voice
+    activity (`compat`, `guard` False) the first of the recording."""
     language_detection_threshold: float | None = 0.5
-    """The first of them in which a language reaches this probability decides; else, and for None, the mean over all."""
+    """The probability that is enough to ask for no further half minute; with None all that may be asked vote."""
     multilingual: bool = False
     """Whether the language may change: told of each window, which goes on in the one before unless another reaches
     `language_detection_threshold`. Where it changes, the text before is no prompt."""
@@ -181,8 +184,9 @@ def _validate_batch(options: TranscribeOptions) -> None:
 
 
 def _validate_detection(options: TranscribeOptions) -> None:
-    if options.language_detection_segments < 1:
-        raise OptionError(f"language_detection_segments is {options.language_detection_segments}; it must be 1 or more")
+    n_asked = options.language_detection_segments
+    if n_asked is not None and n_asked < 1:
+        raise OptionError(f"language_detection_segments is {n_asked}; it must be 1 or more, or None")
     threshold = options.language_detection_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise OptionError(f"language_detection_threshold is {threshold}; it must be from 0 to 1, or None")

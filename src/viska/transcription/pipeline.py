@@ -31,7 +31,7 @@ from viska.transcription.assembler import Assembler
 from viska.transcription.backend import Backend, backend_for
 from viska.transcription.cutting import cut, whole
 from viska.transcription.journal import Journal, identity_of
-from viska.transcription.language import detection_windows, likeliest, vote
+from viska.transcription.language import detection_windows, likeliest, vote, vote_by_speech, where_spoken
 from viska.transcription.options import (
     DECODING,
     OWN,
@@ -206,12 +206,11 @@ class Transcription:
         return "en"
 
     def _detect_language(self) -> str:
-        """The language of the first half minute, or of as many as are asked for, by the model or the journal."""
+        """The language of the recording, by the model or the journal."""
         first = self._first or self._passage(whole(self.mel, (0.0,)))
         probs = self.journal.language_probs if self.journal is not None else None
         if probs is None:
-            windows = detection_windows(first.stretch.n_frames, self.options.language_detection_segments)
-            probs = vote(map(first.hear_language, windows), self.options.language_detection_threshold)
+            probs = self._hear_language(first)
             if self.journal is not None:
                 self.journal.hear(probs)
         self.language_probs = probs
@@ -219,6 +218,17 @@ class Transcription:
         logger.info("detected language: %s (%.0f %%)", LANGUAGES[language], 100 * probs[language])
         first.speak(language)
         return language
+
+    def _hear_language(self, first: Passage) -> dict[str, float]:
+        """How probable each language is: in as many half minutes as are asked for, or else where somebody speaks."""
+        n_asked, threshold = self.options.language_detection_segments, self.options.language_detection_threshold
+        if n_asked is not None or first.stretch.speech is None:
+            return vote(map(first.hear_language, detection_windows(first.stretch.n_frames, n_asked or 1)), threshold)
+        heard = (
+            ((first if stretch is first.stretch else self._passage(stretch)).hear_language(window), spoken_s)
+            for stretch, window, spoken_s in where_spoken(self._stretches)
+        )
+        return vote_by_speech(heard, threshold)
 
 
 def transcribe(
