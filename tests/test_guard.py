@@ -17,6 +17,7 @@ from viska.decoding import DecodingResult
 from viska.decoding.loops import COPIES, LEAST_TOKENS, ends_in_loop, find_loops
 from viska.engine import Heard
 from viska.result import Segment, Word
+from viska.timing import WordTiming
 from viska.tokenizer import get_tokenizer
 from viska.transcription.fallback import Thresholds, best_of_failures, decode_with_fallback
 from viska.transcription.guard import (
@@ -273,8 +274,19 @@ def test_a_segment_claims_no_more_than_a_second_of_silence():
     heard = track((10, 12), (13, 14))
     told = at_its_speech(segment(0, 20), heard)
     assert (told.start, told.end) == (9.5, 14.5)
-    for near in (segment(8.7, 15.4), segment(10.5, 13.5), segment(20, 28)):
+    for near in (segment(8.7, 15.4), segment(10.5, 13.9), segment(20, 28)):
         assert at_its_speech(near, heard) == near
+
+
+def test_a_segment_claims_nothing_of_what_is_said_beside_it():
+    heard = track((8, 10.4), (15, 17), (22, 24))
+    told = at_its_speech(segment(10, 22.5), heard)
+    assert (told.start, told.end) == (14.5, 17.5)
+    long = segment(10, 22.5, " He said that it was good, and that it was not as late as that.")  # all of it is needed
+    assert at_its_speech(long, heard) == long
+    alone = at_its_speech(segment(10, 14), heard)
+    assert (alone.start, alone.end) == (10, 10.9)  # there is no other speech
+    assert at_its_speech(segment(7, 22.5), heard).start == 7
 
 
 def test_blank_segments_are_no_matter():
@@ -379,6 +391,27 @@ def in_words(*words: tuple[str, float, float], **known: float) -> Segment:
     return replace(segment(said[0].start, said[-1].end, text, **known), words=said)
 
 
+def test_speech_under_the_words_beside_it_is_not_a_segments_own():
+    made_up, spoken = in_words((" MUZIEK", 45.9, 46.3)), in_words((" Wat", 46.5, 47), (" nu?", 47, 48))
+    heard = track((46.5, 48), length_s=60)
+    verdict = judge(Evidence((made_up, spoken), heard, 30, 60))
+    assert (verdict.dropped, verdict.kept) == ((made_up,), (spoken,))
+    assert judge(Evidence((spoken, replace(made_up, start=48.1, end=48.4)), heard, 30, 60)).dropped != ()
+    stamped = replace(made_up, words=None), replace(spoken, words=None)  # whose times are less sure
+    assert judge(Evidence(stamped, heard, 30, 60)).dropped == ()
+
+
+def test_the_length_of_a_text_does_not_depend_on_its_alphabet():
+    heard = track((1, 4), (5, 6))
+    for text in (
+        " When it is not a lobster at all, but a crayfish.",
+        " Введите личный номер и нажмите на решетку дважды.",
+    ):
+        assert may_hide_speech(segment(0, 10, text), heard)
+        assert is_thin(segment(0, 10, text[:20]), heard)
+    assert not may_hide_speech(segment(0, 10, " 当它根本不是龙虾,而是小龙虾的时候它们都在河里游泳。"), heard)
+
+
 def test_behind_a_word_with_seconds_of_speech_too_many_words_were_left_out():
     before = in_words((" Good", 2, 3), (" morning.", 3, 4))
     cut = in_words((" Deep", 12, 12.5), (" sighs", 12.5, 20), (" of", 20, 20.1))
@@ -451,6 +484,9 @@ class Deaf:
 
     def encode(self, _mel):
         return Heard(torch.empty(0))
+
+    def read(self, *_):
+        raise AssertionError("there is nothing to read")
 
 
 @dataclass(frozen=True)
@@ -592,6 +628,30 @@ def test_speech_that_a_segment_hides_is_found_by_the_times_of_its_words(passage,
     assert [one.words for one in job.decided] == [None] * 3
     assert job.decided[0].end <= 3.5
     assert [event[2:] for event in events(job)] == [("recovered", "speech without text", hidden.strip())]
+
+
+def test_words_said_behind_the_time_of_their_segment_are_looked_for_there(passage, monkeypatch):
+    text = " Turn off the light in the hall."
+    words = [" Turn", " off", " the", " light", " in", " the", " hall."]
+    reached = []
+
+    def aligned(_read, _tokenizer, _text, n_frames, **_):
+        reached.append(n_frames)
+        ends = [min(3.5 + 0.5 * number, n_frames / 100) for number in range(1, 8)]
+        times = zip([3.5, *ends], ends, strict=False)
+        return [WordTiming(word, [7], *time, 0.9, (0.9,)) for word, time in zip(words, times, strict=True)]
+
+    monkeypatch.setattr("viska.transcription.passage.align", aligned)
+    monkeypatch.setattr("viska.transcription.passage.text_tokens", lambda tokens, _: [7] * (7 if tokens else 0))
+    job = passage(track((3.5, 7), (20, 21)), n_frames=6000, word_timestamps=True)
+    steps = job.steps()
+    next(steps)
+    window = result_of([*said(3, 5, text), BEGIN + 250, *TOKENIZER.encode(" Then")])
+    steps.send(window)
+    assert reached == [500, 800]
+    (segment,) = job.decided
+    assert [word.end for word in segment.words[-2:]] == [6.5, 7]
+    assert job.planner.seek == 700  # the next window does not hear them again
 
 
 def test_lost_speech_is_decoded_again_and_takes_its_place(passage):

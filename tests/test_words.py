@@ -7,7 +7,7 @@ from viska.timing import WordTiming
 from viska.transcription.planner import Window
 from viska.transcription.silence import Recording, anomaly, is_anomalous, last_word_end, skip_silence
 from viska.transcription.splitter import Split
-from viska.transcription.words import Pace, pace_of, place_words, shorten_at_sentence_ends
+from viska.transcription.words import Pace, is_squeezed, pace_of, place_words, shorten_at_sentence_ends
 
 
 def timing(word: str, start: float, end: float, n_tokens: int = 1) -> WordTiming:
@@ -177,3 +177,14 @@ def test_odd_text_at_the_end_of_the_recording_ends_it():
     spoken, made_up = segment(10.5, 20.5, GOOD), odd(25, 26)
     segments, consumed, _ = skip(spoken, made_up, n_frames=2700)
     assert (segments, consumed) == ((spoken,), 1700)
+
+
+def test_words_without_time_at_the_end_are_squeezed():
+    def timings(*times: tuple[float, float]) -> list[WordTiming]:
+        return [WordTiming(" so", [1], start, end, 0.9) for start, end in times]
+
+    assert is_squeezed(timings((0, 1), (1, 1), (1, 1)))
+    assert not is_squeezed(timings((0, 1), (1, 1)))
+    assert not is_squeezed(timings((1, 1), (1, 1), (1, 2)))
+    assert not is_squeezed(timings((1, 1)))
+    assert not is_squeezed([])

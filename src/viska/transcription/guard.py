@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import pairwise
+from math import inf
 from typing import TypeAlias
 
 from viska.decoding import DecodingResult
@@ -44,7 +45,7 @@ takes to say a text slowly, which shows that more was said: a short sentence."""
 BRISK_S_PER_LETTER = 0.045
 """What people say fast, short of haste."""
 LETTERS_OF_A_DIGIT, LETTERS_OF_A_SIGN, FIRST_SIGN = 4, 3, "\u2e80"
-"""A digit counts as its word, and what stands for a syllable or a word, as in Chinese, Japanese and Korean, for as much."""
+"""A digit counts as its word, and a sign for a syllable or a word, as in Chinese, Japanese and Korean, for as much."""
 LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
@@ -107,8 +108,8 @@ def judge(evidence: Evidence) -> Verdict:
     said = [segment for segment in evidence.segments if segment.text.strip()]
     dropped = tuple(
         segment
-        for segment in said
-        if is_invented(segment, evidence.speech, evidence.start_s) or is_guessed(segment, evidence.speech)
+        for segment, between in zip(said, _own_time(said, evidence.start_s), strict=True)
+        if is_invented(segment, evidence.speech, *between) or is_guessed(segment, evidence.speech)
     )
     kept = tuple(segment for segment in evidence.segments if segment not in dropped)
     missed = list(uncovered(kept, evidence.speech, evidence.start_s, evidence.end_s))
@@ -130,12 +131,22 @@ def is_speechless(speech: SpeechTrack, window: Window) -> bool:
     return speech.spoken_s(window.start_s, window.end_s) < LEAST_SPOKEN_S
 
 
-def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0) -> bool:
+def _own_time(segments: Sequence[Segment], heard_from_s: float) -> Iterator[Span]:
+    """Between which times each segment's speech may lie: where words tell the times, under no segment beside it."""
+    for number, segment in enumerate(segments):
+        before, behind = segments[:number][-1:], segments[number + 1 :][:1]
+        known = [one.end for one in before if segment.words and one.words]
+        follows = [one.start for one in behind if segment.words and one.words]
+        yield max([heard_from_s, *known]), min([inf, *follows])
+
+
+def is_invented(segment: Segment, speech: SpeechTrack, heard_from_s: float = 0.0, heard_until_s: float = inf) -> bool:
     """Whether there is too little speech for the text of a segment, and the model is not sure of it either.
 
-    Speech before `heard_from_s`, where its window begins, was not heard for it.
+    Speech before and behind these times was not heard for it, or is another segment's.
     """
-    start_s, end_s = max(segment.start - MARGIN_S, heard_from_s), segment.end + MARGIN_S
+    start_s = min(max(segment.start - MARGIN_S, heard_from_s), segment.start)
+    end_s = max(min(segment.end + MARGIN_S, heard_until_s), segment.end)
     n_bytes = len(segment.text.strip().encode())
     needed_s = max(LEAST_SPOKEN_S, LEAST_SPOKEN_S_PER_BYTE * n_bytes)
     if segment.avg_logprob < DOUBTFUL_LOGPROB or not _letters(segment.text):  # a mark alone says nothing
@@ -223,10 +234,19 @@ def apart(segment: Segment, speech: SpeechTrack) -> list[Span]:
 
 
 def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
-    """The segment without what it claims, by a second or more, of the silence before and behind its speech."""
+    """The segment without what it claims, by a second or more, of the silence before and behind its speech.
+
+    The rest of what is said beside it, which its edge cuts, is not its speech where there is enough without that.
+    """
     runs = list(speech.runs(segment.start, segment.end, pause_s=PAUSE_S))
     if not runs:
         return segment
+    needed_s = BRISK_S_PER_LETTER * _letters_said(segment.text)
+    for edge, edge_s in ((0, segment.start), (-1, segment.end)):
+        rest = [run for run in runs if run != runs[edge]]
+        cut = min(speech.spoken_s(edge_s - EDGE_S, edge_s), speech.spoken_s(edge_s, edge_s + EDGE_S)) > 0
+        if cut and speech.spoken_s(*runs[edge]) < ALONE_S and sum(speech.spoken_s(*run) for run in rest) >= needed_s:
+            runs = rest or runs
     start_s, end_s = runs[0][0] - MARGIN_S, runs[-1][1] + MARGIN_S
     if start_s - segment.start >= PAUSE_S:
         segment = replace(segment, start=start_s)

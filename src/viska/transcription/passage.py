@@ -27,6 +27,7 @@ from viska.transcription.guard import (
     LOOP,
     MISSED,
     NO_SPEECH,
+    PAUSE_S,
     PROMPT,
     THIN,
     Evidence,
@@ -35,6 +36,7 @@ from viska.transcription.guard import (
     at_its_speech,
     is_echo,
     is_half_heard,
+    is_invented,
     is_looping,
     is_silent,
     is_speechless,
@@ -53,11 +55,12 @@ from viska.transcription.speech import SpeechTrack
 from viska.transcription.spelling import spellings_of
 from viska.transcription.splitter import Split, blanked, split, text_tokens
 from viska.transcription.stretch import Stretch
-from viska.transcription.words import pace_of, place_words, shorten_at_sentence_ends
+from viska.transcription.words import is_squeezed, pace_of, place_words, shorten_at_sentence_ends
 
 LEAST_REST = 100  # frames; a shorter rest of a packed window is not worth a window of its own
 SILENCE_BEHIND = 400  # frames; with less silence behind it, a shortened window makes the decoder loop
 LEAST_CONTEXT = 800  # frames
+REACH = 300  # frames behind the time of a text in which its last words are looked for
 
 
 class Passage:
@@ -264,7 +267,7 @@ class Passage:
         speech = self.stretch.speech
         if speech is None or self.options.decoding.task != "transcribe":
             return False
-        signs = (may_hide_speech, is_thin, is_half_heard)
+        signs = (may_hide_speech, is_thin, is_half_heard, is_invented)
         return any(sign(segment, speech) for segment in found.segments for sign in signs)
 
     def _decide(self, window: Window, result: DecodingResult) -> None:
@@ -320,7 +323,9 @@ class Passage:
             self._note("decoded again", MISSED, (verdict.again[0].start, verdict.again[-1].end), text)
         segments = list(verdict.kept)
         for span in verdict.missed:
-            segments += yield from self._look_again(speech, span, verdict.kept)
+            at_start = span[0] - window.start_s < PAUSE_S  # where the text before may go on
+            around = [*self.decided[-1:], *verdict.kept] if at_start else verdict.kept
+            segments += yield from self._look_again(speech, span, around)
         for segment in [segment for segment in verdict.kept if is_thin(segment, speech)]:
             others = [other for other in verdict.kept if other is not segment]
             whole = yield from self._hear_apart(speech, segment, others)
@@ -383,7 +388,11 @@ class Passage:
         n_frames = (found.consumed if own else 0) or window.size
         text = list(chain.from_iterable(own_tokens))
         read = partial(self.backend.read, self.heard_for_text(window))
-        alignment = align(read, self.tokenizer, text, n_frames, asides=self._asides(own_tokens))
+        align_to = partial(align, read, self.tokenizer, text, asides=self._asides(own_tokens))
+        alignment = align_to(n_frames)
+        squeezed = own and n_frames < window.size and is_squeezed(alignment)
+        if squeezed:
+            alignment = align_to(min(n_frames + REACH, window.size))
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
@@ -403,8 +412,9 @@ class Passage:
         segments = tuple(placed)
         found = replace(found, segments=segments)
         end_s = last_word_end(segments)
-        if not own and not found.ends_closed and end_s is not None and end_s > window.start_s:
-            found = replace(found, consumed=round(end_s * FRAMES_PER_SECOND) - window.start)
+        if end_s is not None and end_s > window.start_s and (squeezed or (not own and not found.ends_closed)):
+            consumed = round(end_s * FRAMES_PER_SECOND) - window.start
+            found = replace(found, consumed=max(found.consumed, consumed) if own else consumed)
         decided = True
         if options.hallucination_silence_threshold is not None:
             recording = Recording(self.stretch.n_frames, self.last_speech_s)

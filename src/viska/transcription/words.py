@@ -16,6 +16,7 @@ from viska.timing import WordTiming
 LONGEST_MEDIAN_S = 0.7
 SENTENCE_END_MARKS = ".。!！?？"  # noqa: RUF001  # full-width marks
 PAUSE_IN_MEDIANS = 4  # silence of so many words before a word is a pause
+SQUEEZED = 2  # words without any time at the end of a text: it goes on behind the time that it was given
 TOLERANCE_S = 0.5  # by which a segment's own time must differ from its word's to be believed over it
 
 
@@ -34,6 +35,12 @@ def pace_of(alignment: Sequence[WordTiming]) -> Pace | None:
         return None
     median = min(LONGEST_MEDIAN_S, float(np.median(durations)))
     return Pace(median, 2 * median)
+
+
+def is_squeezed(alignment: Sequence[WordTiming]) -> bool:
+    """Whether the last words of a text take no time, since they are said behind what was read for it."""
+    words = [timing for timing in alignment if timing.tokens][-SQUEEZED:]
+    return len(words) == SQUEEZED and all(timing.end == timing.start for timing in words)
 
 
 def shorten_at_sentence_ends(alignment: Sequence[WordTiming], pace: Pace) -> None:
