@@ -653,6 +653,13 @@ def test_words_said_behind_the_time_of_their_segment_are_looked_for_there(passag
     assert [word.end for word in segment.words[-2:]] == [6.5, 7]
     assert job.planner.seek == 700  # the next window does not hear them again
 
+    reached.clear()
+    paused = passage(track((3.5, 4.8), (5.4, 7)), n_frames=6000, word_timestamps=True)
+    steps = paused.steps()
+    next(steps)
+    steps.send(window)
+    assert reached == [500]
+
 
 def test_lost_speech_is_decoded_again_and_takes_its_place(passage):
     job = passage(track((0, 5), (10, 14), (20, 25)))
@@ -665,6 +672,12 @@ def test_lost_speech_is_decoded_again_and_takes_its_place(passage):
         (20.0, 25.0, " Three."),
     ]
     assert events(job) == [(9.7, 14.3, "recovered", "speech without text", "Two.")]
+
+
+def test_lost_speech_that_is_found_ends_where_it_was_looked_for(passage):
+    job = passage(track((0, 5), (10, 14), (15, 25)))
+    work(job, result_of([*said(0, 5, " One."), *said(15, 25, " Three.")]), result_of(said(0.2, 29, " Two.")))
+    assert [(one.start, one.end) for one in job.decided] == [(0, 5), (9.7, pytest.approx(14.3)), (15, 25)]
 
 
 @pytest.mark.parametrize(

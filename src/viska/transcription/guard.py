@@ -233,6 +233,11 @@ def apart(segment: Segment, speech: SpeechTrack) -> list[Span]:
     return spoken if len(spoken) > 1 else []
 
 
+def cuts_speech(time_s: float, speech: SpeechTrack) -> bool:
+    """Whether somebody speaks on both sides of a time."""
+    return min(speech.spoken_s(time_s - EDGE_S, time_s), speech.spoken_s(time_s, time_s + EDGE_S)) > 0
+
+
 def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
     """The segment without what it claims, by a second or more, of the silence before and behind its speech.
 
@@ -244,8 +249,8 @@ def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
     needed_s = BRISK_S_PER_LETTER * _letters_said(segment.text)
     for edge, edge_s in ((0, segment.start), (-1, segment.end)):
         rest = [run for run in runs if run != runs[edge]]
-        cut = min(speech.spoken_s(edge_s - EDGE_S, edge_s), speech.spoken_s(edge_s, edge_s + EDGE_S)) > 0
-        if cut and speech.spoken_s(*runs[edge]) < ALONE_S and sum(speech.spoken_s(*run) for run in rest) >= needed_s:
+        cut = cuts_speech(edge_s, speech) and speech.spoken_s(*runs[edge]) < ALONE_S
+        if cut and sum(speech.spoken_s(*run) for run in rest) >= needed_s:
             runs = rest or runs
     start_s, end_s = runs[0][0] - MARGIN_S, runs[-1][1] + MARGIN_S
     if start_s - segment.start >= PAUSE_S:

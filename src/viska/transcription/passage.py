@@ -34,6 +34,7 @@ from viska.transcription.guard import (
     Span,
     apart,
     at_its_speech,
+    cuts_speech,
     is_echo,
     is_half_heard,
     is_invented,
@@ -356,7 +357,8 @@ class Passage:
         result = yield from self._decode(window)
         found, _ = self._find(window, result, least_rest=N_FRAMES + 1)
         verdict = judge(Evidence(found.segments, speech, *span, goes_on=False))
-        kept = tuple(segment for segment in verdict.kept if segment.text.strip())
+        spoken = [segment for segment in verdict.kept if segment.text.strip() and segment.start < span[1]]
+        kept = tuple(replace(segment, end=min(segment.end, span[1])) for segment in spoken)
         copied = is_echo(result.text, "".join(segment.text for segment in around), least_bytes=COPY_BYTES)
         sound = bool(kept) and not copied and not self.thresholds.failed(result)
         self._note("recovered" if sound else "left", reason, span, result.text)
@@ -379,6 +381,12 @@ class Passage:
         sureness = spellings_of(tokenizer.encoding, tokenizer.eot).probabilities if self.options.guarded else None
         return Asides(tuple(accumulate(map(len, own_tokens[:-1]))), sureness)
 
+    def _breaks_off(self, window: Window, n_frames: int) -> bool:
+        """Whether somebody goes on speaking where a window's text ends."""
+        speech, own = self.stretch.speech, self.options.compat is None
+        ends_s = window.start_s + n_frames / FRAMES_PER_SECOND
+        return own and n_frames < window.size and speech is not None and cuts_speech(ends_s, speech)
+
     def _with_words(self, found: Split, window: Window) -> tuple[Split, bool]:
         """The segments of a window with their words, and whether they are decided."""
         options = self.options
@@ -390,7 +398,7 @@ class Passage:
         read = partial(self.backend.read, self.heard_for_text(window))
         align_to = partial(align, read, self.tokenizer, text, asides=self._asides(own_tokens))
         alignment = align_to(n_frames)
-        squeezed = own and n_frames < window.size and is_squeezed(alignment)
+        squeezed = self._breaks_off(window, n_frames) and is_squeezed(alignment)
         if squeezed:
             alignment = align_to(min(n_frames + REACH, window.size))
         pace = pace_of(alignment)
