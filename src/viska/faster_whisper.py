@@ -252,6 +252,8 @@ def viska_options(asked: dict[str, Any]) -> TranscribeOptions:
     prompt = options.get("initial_prompt")
     if not isinstance(prompt, str | None):
         raise OptionError(f"initial_prompt is of type {type(prompt).__name__}; accepted is text")
+    if options.get("language_detection_segments") == 1:
+        options["language_detection_segments"] = None  # their default becomes ours
     if options["beam_size"] == 1:
         options["beam_size"] = None  # greedy decoding
     if options["beam_size"] is None or options["patience"] == 1:
