@@ -219,11 +219,11 @@ def send(port: int, body: bytes) -> tuple[int, bytes] | None:
 @pytest.mark.slow
 def test_sigterm_under_load_lets_requests_finish(tmp_path, recordings):
     body = form((recordings / "sense_and_sensibility_0870.wav").read_bytes(), model="tiny.en")
-    with process(tmp_path) as server, ThreadPoolExecutor(8) as pool:
+    with process(tmp_path, VISKA_SHUTDOWN_GRACE="110") as server, ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(send, server.port, body) for _ in range(8)]
         wait_until(lambda: server.inside() == 8, 30)
         server.popen.send_signal(signal.SIGTERM)
-        assert server.popen.wait(60) == 0
+        assert server.popen.wait(120) == 0
         texts = {answer.result() for answer in answers}
         assert len(texts) == 1
         status, text = texts.pop()
@@ -244,7 +244,7 @@ def test_sigterm_with_more_work_than_grace_ends_in_time_and_cleanly(tmp_path):
         assert time.monotonic() - began < 30
         for answer in answers:
             result = answer.result()
-            assert result is None or result[0] in (200, 500, 503)
+            assert result is None or result[0] in (200, 503)
 
 
 @pytest.mark.slow

@@ -158,6 +158,23 @@ def test_half_of_a_transcript_is_no_answer_where_the_server_stops(held, fields):
     assert error_of(body)["code"] == "shutting_down"
 
 
+@pytest.mark.parametrize("fields", [{}, {"stream": "true"}])
+def test_what_runs_beyond_the_grace_is_told_that_the_server_stops(held, fields):
+    script, _ = held
+    with serving(script, shutdown_grace=1) as (server, recogniser), closing(begin(server, form(**fields))) as client:
+        wait_until(lambda: recogniser.jobs and recogniser.jobs[0].future.running())
+        answer = client.getresponse() if fields else None
+        server.server.should_exit = True
+        answer = answer or client.getresponse()
+        status, body = answer.status, answer.read()
+    if fields:
+        assert body.endswith(b"data: [DONE]\n\n")
+        body = body.split(b"\n\n")[-3].removeprefix(b"data: ")
+    assert status == (200 if fields else 503)
+    assert error_of(body)["code"] == "shutting_down"
+    assert recogniser.jobs[0].cancelled
+
+
 def test_a_slow_recording_keeps_its_stream_alive(held, monkeypatch):
     monkeypatch.setattr("viska.server.service.STILL_HERE_S", 0.05)
     script, go_on = held

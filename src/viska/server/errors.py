@@ -1,6 +1,7 @@
 """Errors in the shape of the hosted API: a status, and `{"error": {message, type, param, code}}`."""
 
 import re
+from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,10 +57,18 @@ def model_busy(name: str) -> ApiError:
     return ApiError(503, message, code="model_busy", kind="server_error", headers={"retry-after": "30"})
 
 
+def stopping() -> ApiError:
+    """A request that the end of the server cuts short; another one, or this one when it is back, may do it."""
+    message = "the server is stopping before the recording is transcribed; send it again"
+    return ApiError(503, message, code="shutting_down", kind="server_error", headers={"retry-after": "30"})
+
+
 def api_error(error: BaseException) -> ApiError:
     """What to answer for an error of any kind; messages of unexpected ones are for the log alone."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, CancelledError):
+        return stopping()
     if isinstance(error, AudioError):
         return invalid("file", _plain(str(error)), "invalid_audio")
     if isinstance(error, LanguageError):

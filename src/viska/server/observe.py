@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +75,7 @@ class Observe:
             await self.app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = GONE
-        except Exception as error:
+        except (Exception, CancelledError) as error:  # uvicorn cancels what runs beyond the grace
             await exchange.fail(error, receive)
         finally:
             self._note(scope, exchange)
@@ -115,7 +116,7 @@ class _Exchange:
             headers.setdefault("x-content-type-options", "nosniff")
         await self._send(message)
 
-    async def fail(self, error: Exception, receive: Receive) -> None:
+    async def fail(self, error: Exception | CancelledError, receive: Receive) -> None:
         """Answer with an error, where the answer has not begun."""
         answer = api_error(error)
         facts(self.scope)["error"] = answer.code

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from viska.result import Segment, Transcript
 from viska.server.admission import Gate
 from viska.server.answers import CONTENT_TYPES, json_body, plain_body
-from viska.server.errors import ApiError, api_error, server_error
+from viska.server.errors import ApiError, api_error, server_error, stopping
 from viska.server.fields import Wanted, parse
 from viska.server.models import ModelStore
 from viska.server.observe import Metrics, facts
@@ -188,7 +188,7 @@ class Follower:
         try:
             async for event in self._events(writer):
                 yield STILL_HERE if event is None else frame(event)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             answer = api_error(error)
             facts(self.request.scope)["error"] = answer.code
             if answer.status >= 500:
@@ -237,7 +237,7 @@ class Follower:
 def finished(job: Job) -> Transcript:
     """The transcript of a job that is done. Raises what went wrong; half of a transcript is none."""
     if job.cancelled:
-        raise server_error(503, "the server is stopping", "shutting_down")
+        raise stopping()
     return job.future.result()
 
 
