@@ -1,5 +1,6 @@
 """The command line: flags, messages, exit statuses, files."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from viska.cli import main
 from viska.cli.inputs import expand, output_names
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import ladder, options_of
+from viska.cli.show import open_streams
 from viska.errors import AudioError, OutputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,6 +111,28 @@ def test_inputs_that_share_a_stem_do_not_overwrite_each_other():
         "talk",
         "talk-3",
     ]
+
+
+@pytest.mark.parametrize("ending", ["tsv", "txt", "json"])
+def test_no_transcript_replaces_a_recording(recording, tmp_path, capsys, ending):
+    named = tmp_path / f"take.{ending}"  # the ending of a recording may be any
+    named.write_bytes(Path(recording).read_bytes())
+    (tmp_path / "other").mkdir()
+    beside = tmp_path / "other" / "take.wav"
+    beside.write_bytes(Path(recording).read_bytes())
+    for inputs in ([named], [beside, named]):
+        assert main([*map(str, inputs), "-o", str(tmp_path)]) == 2
+        message = capsys.readouterr().err
+        assert f"would replace the input {named}" in message
+        assert "--output_dir" in message
+    assert named.read_bytes() == Path(recording).read_bytes()
+
+
+def test_an_input_without_a_name_is_not_the_current_folder(recording, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(Path(recording).parent)
+    assert main(["", "-o", str(tmp_path)]) == AudioError.exit_code
+    assert "named ''" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_and_patterns_become_files(tmp_path):
@@ -392,6 +416,33 @@ def test_standard_input_and_a_reader_that_goes_away(recordings, tiny_en, tmp_pat
     os.close(write)
     assert done.returncode == 141
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("stream", "redirection"), [("stdout", ">&-"), ("stderr", "2>&-"), ("both", ">&- 2>&-")])
+def test_a_stream_that_is_closed_costs_nothing(recording, tiny_en, tmp_path, together, stream, redirection):
+    folder = str(tmp_path / "out")
+    inputs = [recording, str(Path(recording).with_name("sense_and_sensibility_0880.flac"))][: 1 + together]
+    flags = ["--model", "tiny.en", "-f", "txt", "-o", folder, *(["--batch_size", "2"] if together else [])]
+    shell = ["sh", "-c", f'exec "$0" -m viska "$@" {redirection}', sys.executable, *inputs, *flags]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0
+    assert stream == "stdout" or not done.stdout.startswith("viska")
+    assert len(list(Path(folder).iterdir())) == len(inputs)
+
+
+def test_letters_that_the_screen_lacks_are_escaped(monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    open_streams()
+    print("d\u00e9j\u00e0")
+    screen.flush()
+    assert screen.buffer.getvalue() == b"d\\xe9j\\xe0\n"
+
+
+def test_programs_without_a_console_may_ask_for_a_bar(loaded, recording, tiny_en, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert tiny_en.transcribe(recording, verbose=False, beam_size=None, temperature=0.0)["text"]
 
 
 def test_models_is_a_command_of_its_own(capsys):

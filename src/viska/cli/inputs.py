@@ -32,6 +32,8 @@ def expand(names: Sequence[str], beside: Sequence[str] = ()) -> list[str]:
 
 
 def _expand_one(name: str, named: Set[Path]) -> list[str]:
+    if not name:  # as Path it is the current folder
+        raise AudioError("an input is named '', as a variable that is not set is; give the path of a file or folder")
     path = Path(name)
     if name == STANDARD_INPUT or path.is_file():
         return [name]

@@ -8,7 +8,7 @@ from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import run_transcribe
-from viska.cli.show import discard_output
+from viska.cli.show import discard_output, open_streams
 from viska.errors import ViskaError
 
 INTERRUPTED = 130
@@ -18,6 +18,7 @@ BROKEN_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `viska` with these arguments, or those of the process; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    open_streams()
     end_without_search()
     logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
     try:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -49,6 +50,7 @@ def run_transcribe(flags: argparse.Namespace) -> int:
     status, inputs = expand_all(flags.audio, show)
     names = output_names(inputs)
     files = [Files(name, flags.output_dir, flags.output_format, layout, resume=flags.resume) for name in names]
+    check_inputs_stay(inputs, files)
     jobs = list(zip(inputs, files, strict=True))
     if options.independent and len(jobs) > 1 and not flags.resume and ear.channel != "all":
         transcribe, options = transcribe_together, replace(options, audio_track=ear.track, channel=ear.channel)
@@ -256,6 +258,15 @@ class Files:
         path = Path(self.folder) / f".{stem}.viska-journal"
         return path if channel is None else Path(channel_journal(path, channel))
 
+    def paths(self) -> list[Path]:
+        """The files that `write` writes; none where the input has no name for them, which is told then."""
+        from viska.formats.files import output_paths
+
+        try:
+            return list(output_paths(self.name, self.folder, self.output_format).values())
+        except OutputError:
+            return []
+
     def write(self, transcript: "Transcript") -> list[Path]:
         """Write the files, and return their paths. Raises OutputError."""
         from viska.formats import write
@@ -360,6 +371,17 @@ def interruptible() -> "Iterator[Callable[[Transcription], None]]":
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if interrupted.is_set():
             raise KeyboardInterrupt  # whatever else was made of it
+
+
+def check_inputs_stay(inputs: Sequence[str], files: Sequence[Files]) -> None:
+    """Raise OptionError where a transcript would replace a recording that was given."""
+    taken = {os.path.realpath(audio): audio for audio in inputs if audio != STANDARD_INPUT}
+    for path in chain.from_iterable(one.paths() for one in files):
+        if (audio := taken.get(os.path.realpath(path))) is not None:
+            raise OptionError(
+                f"the transcript {path} would replace the input {audio}; choose another folder with --output_dir, or "
+                "another --output_format"
+            )
 
 
 def check_writable(folder: Path) -> None:

@@ -79,6 +79,19 @@ class Show:
         print(f"viska: error: {error}", file=sys.stderr)
 
 
+def open_streams() -> None:
+    """See that there is a standard output and a standard error, which take any text.
+
+    Of a process that was started without one (`>&-`) it goes nowhere; what an encoding lacks is written as its escape.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # for as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def discard_output() -> None:
     """Let standard output go nowhere: Python would complain again when it flushes at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

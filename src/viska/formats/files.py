@@ -53,17 +53,25 @@ def write(
     srt, lrc and ass. A missing folder is made, an older file replaced. Each file appears whole or not at all. Raises
     OptionError for an unknown format or options that do not fit, OutputError if a file cannot be written.
     """
+    paths = output_paths(audio_path, output_dir, output_format)
+    # All contents before the first file: what cannot be formatted leaves no files behind.
+    contents = {path: _content(transcript, name, options) for name, path in paths.items()}
+    for path, content in contents.items():
+        write_text(path, content)
+    return list(contents)
+
+
+def output_paths(
+    audio_path: str | os.PathLike[str], output_dir: str | os.PathLike[str], output_format: str = "all"
+) -> dict[str, Path]:
+    """Format -> the file that `write` writes. Raises OptionError for an unknown format, OutputError for no name."""
     if output_format != "all" and output_format not in FORMATS:
         raise OptionError(f"unknown output format {output_format!r}: give one of {', '.join([*FORMATS, 'all'])}")
     stem = Path(audio_path).stem
     if not stem:
         raise OutputError(f"{os.fspath(audio_path)!r} has no file name to call the output by: give the path of a file")
     chosen = ALL if output_format == "all" else (output_format,)
-    # All contents before the first file: what cannot be formatted leaves no files behind.
-    contents = {Path(output_dir) / f"{stem}.{name}": _content(transcript, name, options) for name in chosen}
-    for path, content in contents.items():
-        write_text(path, content)
-    return list(contents)
+    return {name: Path(output_dir) / f"{stem}.{name}" for name in chosen}
 
 
 def save(

@@ -270,9 +270,8 @@ def transcribe(
 
 def progress_bar(job: Transcription, *, show: bool) -> "tqdm[Any]":
     """A bar over the seconds of the recording, on standard error, where that is a terminal."""
-    return tqdm(
-        total=round(job.duration_s, 2), unit="s", disable=not (show and sys.stderr.isatty()), bar_format=BAR_FORMAT
-    )
+    shown = show and sys.stderr is not None and sys.stderr.isatty()  # programs without a console have none
+    return tqdm(total=round(job.duration_s, 2), unit="s", disable=not shown, bar_format=BAR_FORMAT)
 
 
 BAR_FORMAT = "{percentage:3.0f} %|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
