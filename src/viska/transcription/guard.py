@@ -35,6 +35,9 @@ of speech, and at least what it takes to say it slowly."""
 HEARD_PEAK, GUESSED = 0.98, 0.3
 """Voice activity is as good as certain somewhere in what somebody says. Where it never is, what the decoder makes of a
 growl, a chime or a siren is believed only if it is surer of it than of a guess."""
+UNSURE_LOGPROB = -0.5
+"""What a less probable text says three times in a row is taken for the beginning of a loop. Where it was said so, there
+is more speech than the one copy that stays, and that is heard again."""
 MISSED_S = 2.0
 """Speech without text that is worth a decoding beside text: with less, times that are off would be taken for loss."""
 PAUSE_S = 1.0

@@ -30,6 +30,7 @@ from viska.transcription.guard import (
     PAUSE_S,
     PROMPT,
     THIN,
+    UNSURE_LOGPROB,
     Evidence,
     Span,
     apart,
@@ -241,7 +242,8 @@ class Passage:
         if speech is not None:
             # What the decoder repeats by itself may have been said so; where it had failed before, it is a loop's rest.
             repaired = result.temperature > self.options.temperature[0] or thresholds.improbable(result)
-            result, surplus = without_loops(result, self.tokenizer, repeats=repaired)
+            doubted = repaired or result.avg_logprob < UNSURE_LOGPROB
+            result, surplus = without_loops(result, self.tokenizer, repeats=doubted)
             if surplus:
                 self._note("dropped", LOOP, (window.start_s, window.end_s), surplus)
         return result
