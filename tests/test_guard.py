@@ -745,9 +745,10 @@ def test_a_repetition_is_believed_of_the_first_temperature_alone(passage):
     work(later, result_of(tokens * 2), result_of(tokens, temperature=0.4))
     assert [one.text for one in later.decided] == [phrase]
     assert events(later) == [(0.0, 30.0, "dropped", "loop", (phrase * 2).strip())]
-    doubtful = passage(track((0, 30)))
-    work(doubtful, result_of(tokens, avg_logprob=-1.2))
-    assert [one.text for one in doubtful.decided] == [phrase]
+    for avg_logprob in (-1.2, -0.6):
+        doubtful = passage(track((0, 30)))
+        work(doubtful, result_of(tokens, avg_logprob=avg_logprob))
+        assert [one.text for one in doubtful.decided] == [phrase]
 
 
 def test_without_a_track_nothing_is_judged(passage):
