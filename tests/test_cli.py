@@ -215,7 +215,7 @@ def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys)
         (["--temperature_increment_on_fallback", "1e-9"], 2, "more than 100 temperatures; give 0.01 or more"),
         (["--temperature_increment_on_fallback", "-0.2"], 2, "temperature_increment_on_fallback is -0.2"),
         (["--logprob_threshold", "nan"], 2, "logprob_threshold is nan"),
-        (["--threads", "-1"], 2, "--threads is -1; accepted are 1 or more"),
+        (["--threads", "-1"], 2, "--threads is -1; accepted are 1 to 1024"),
         (["--languages", "de", "--model", "tiny.en"], 2, "knows English alone, but languages are de"),
         (["--model", "enormous"], 4, "enormous"),
         (["--compute_type", "int3"], 2, "int3"),

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from viska.cli import main
+from viska.cli import evaluate, main
+from viska.errors import OutputError
 from viska.evaluation.score import score
 from viska.evaluation.storage import read_report
 
@@ -54,6 +55,45 @@ def test_another_engine_is_scored_by_the_same_rules(manifest, hypotheses, tmp_pa
     assert found["summaries"][0]["language_accuracy"] == 0.5
     assert html_file.read_text().startswith("<!doctype html>")
     assert str(tmp_path) not in json_file.read_text()
+
+
+@pytest.mark.parametrize(("redirection", "status"), [(">/dev/full", 5), ("| true", None), (">&-", 1)])
+def test_reports_do_not_depend_on_what_is_printed(manifest, hypotheses, tmp_path, redirection, status):
+    file = tmp_path / "a.json"
+    arguments = [sys.executable, manifest, str(hypotheses), str(file), str(tmp_path / "both.json")]
+    evaluated = f'"$0" -m viska eval "$1" --hypotheses "$2" --json "$3" {redirection}'
+    done = subprocess.run(["sh", "-c", evaluated, *arguments], capture_output=True, text=True)
+    assert status is None or done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert read_report(file).name == "rival"
+    compared = f'"$0" -m viska eval --compare "$3" "$3" --json "$4" {redirection}'
+    done = subprocess.run(["sh", "-c", compared, *arguments], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "both.json").read_text())["first"] == "rival"
+
+
+def test_what_is_done_is_written_where_nobody_reads_the_messages(manifest, hypotheses, tmp_path, monkeypatch):
+    whole = evaluate._evaluate
+
+    def broken(clips, engine):
+        yield next(whole(clips, engine))
+        raise BrokenPipeError
+
+    monkeypatch.setattr("viska.cli.evaluate._evaluate", broken)
+    file = tmp_path / "a.json"
+    main(["eval", manifest, "--hypotheses", str(hypotheses), "--json", str(file)])
+    assert len(read_report(file).scores) == 1
+
+
+def test_a_page_is_written_where_the_figures_cannot_be(manifest, hypotheses, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OutputError("cannot write it: no space")
+
+    monkeypatch.setattr("viska.evaluation.storage.write_report", full)
+    page = tmp_path / "a.html"
+    flags = ["--json", str(tmp_path / "a.json"), "--html", str(page)]
+    assert main(["eval", manifest, "--hypotheses", str(hypotheses), *flags]) == OutputError.exit_code
+    assert page.is_file()
 
 
 def test_a_model_is_measured(loaded, manifest, tmp_path, capsys):
@@ -173,7 +213,7 @@ def test_some_of_the_recordings(manifest, hypotheses, capsys, arguments, n, stat
         (["--compare", "a", "b", "--html", "c", "--limit", "2"], "leave out --limit, --html"),
         (["MANIFEST", "--embed_audio"], "give --html FILE too"),
         (["MANIFEST", "--hypotheses", "a", "--beam_size", "0"], "nothing is transcribed here: leave out --beam_size"),
-        (["MANIFEST", "--threads", "-4"], "--threads is -4; accepted are 1 or more"),
+        (["MANIFEST", "--threads", "-4"], "--threads is -4; accepted are 1 to 1024"),
     ],
 )
 def test_what_is_refused(manifest, capsys, arguments, message):

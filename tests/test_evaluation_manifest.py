@@ -60,6 +60,11 @@ def test_a_byte_order_mark_and_separators_within_texts(tmp_path):
         ({"kind": "noise"}, True),
         ({"kind": "music", "notes": "instrumental music without speech"}, True),
         ({"kind": "silence", "language": "sv", "notes": "prompt was to be silent"}, True),
+        ({"kind": "music", "text": "[Music]"}, True),
+        ({"text": "[noise] (laughter) ..."}, True),
+        ({"text": "(laughter) Yes."}, False),
+        ({"partial_text": ""}, False),
+        ({"kind": "noise", "partial_text": ""}, True),
         ({"kind": "noise", "language": "en", "notes": "Song with sung English lyrics over music"}, False),
         ({"kind": "noise", "notes": "music and some speech; not speech-free"}, False),
         ({"kind": "noise", "notes": "not speech-free"}, False),
@@ -253,6 +258,12 @@ def test_text_of_segments_where_there_is_no_other(tmp_path):
     assert read_hypotheses(write(tmp_path, record))["a.wav"].text == " one two"
 
 
+def test_words_are_a_text_and_an_empty_error_is_none(tmp_path):
+    words = [{"word": " Hello"}, {"word": " there."}]
+    found = read_hypotheses(write(tmp_path, {"path": "a.wav", "words": words, "error": ""}))["a.wav"]
+    assert (found.text, found.error) == ("Hello there.", None)
+
+
 @pytest.mark.parametrize(
     ("told", "code"), [("German", "de"), ("EN", "en"), ("pt-BR", "pt"), ("gsw", "gsw"), ("", ""), (None, None)]
 )
@@ -271,6 +282,12 @@ def test_a_language_that_was_told_is_compared_by_its_code(tmp_path, told, code):
         ('{"path": "a", "seconds": 1' + "0" * 400 + "}", "seconds is 1000"),
         ({"path": "a", "segments": {"text": "x"}}, "segments is"),
         ({"path": "a", "words": ["x"]}, "words is"),
+        ({"path": "a", "pred_text": "what was heard"}, "none of text, segments, words, error is there"),
+        ({"path": "a", "text": "x", "seconds": -5}, "seconds is -5"),
+        (
+            {"path": "a", "words": [{"word": "x", "probability": 95}]},
+            "probability is 95; accepted is a number from 0 to 1",
+        ),
         ({"path": "a", "text": "bad \udfff"}, r"line 2: '\\udfff' is half of a surrogate pair"),
     ],
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viska.cli.parser import add_transcription_flags
+from viska.cli.show import discard_output, output_full
 from viska.errors import OptionError, OutputError, ViskaError
 
 if TYPE_CHECKING:
@@ -91,26 +92,32 @@ def run_eval(flags: argparse.Namespace) -> int:
     try:
         for one in _evaluate(clips, engine):
             scores.append(one)
-    except KeyboardInterrupt:
+        report = Report(name, tuple(scores), facts)
+        _write(report, clips, flags)  # before anything is printed, which may fail
+    except (KeyboardInterrupt, BrokenPipeError) as stopped:  # the reader of standard error may go away
         if scores and (flags.json or flags.html):
-            facts["incomplete"] = f"interrupted after {len(scores)} of {len(clips)} recordings"
-            print(f"viska: {facts['incomplete']}; writing these", file=sys.stderr)
+            if len(scores) < len(clips):
+                facts["incomplete"] = f"interrupted after {len(scores)} of {len(clips)} recordings"
+            if isinstance(stopped, KeyboardInterrupt):
+                print(
+                    f"viska: interrupted after {len(scores)} of {len(clips)} recordings; writing these", file=sys.stderr
+                )
             _write(Report(name, tuple(scores), facts), clips, flags)
         raise
-    report = Report(name, tuple(scores), facts)
     _print_summaries(report)
-    _write(report, clips, flags)
     return _status(report)
 
 
 def _write(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
-    """Write what is asked for."""
+    """Write what is asked for; where one file cannot be written, the other one all the same. Raises OutputError."""
     from viska.evaluation.storage import write_report
 
-    if flags.json:
-        write_report(report, flags.json)
-    if flags.html:
-        _write_page(report, clips, flags)
+    try:
+        if flags.json:
+            write_report(report, flags.json)
+    finally:
+        if flags.html:
+            _write_page(report, clips, flags)
 
 
 def _check_targets(flags: argparse.Namespace, sources: Iterable[str | Path | None]) -> None:
@@ -237,9 +244,14 @@ def _print_summaries(report: "Report") -> None:
 
 
 def _print(text: str) -> None:
-    """Print to stdout, with escapes in place of what it cannot show, such as names of files that are not UTF-8."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    """Print to stdout. Raises OutputError where it takes no more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        raise output_full(error) from error
 
 
 def _write_page(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
@@ -264,15 +276,15 @@ def _compare(flags: argparse.Namespace) -> int:
     _check_targets(flags, flags.compare)
     first, second = map(read_report, flags.compare)
     found, lacking = compare(first, second), left_out(first, second)
-    _print(f"first: {first.name}   second: {second.name}")
-    _print(table(COMPARED, comparison_rows(found)))
-    if lacking:
-        _print(lacking.line())
     if flags.json:
         names = {"first": first.name, "second": second.name}
         groups = [{**asdict(one), "verdict": one.verdict} for one in found]
         record = {**names, "left_out": asdict(lacking), "groups": groups}
         write_text(Path(flags.json), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    _print(f"first: {first.name}   second: {second.name}")
+    _print(table(COMPARED, comparison_rows(found)))
+    if lacking:
+        _print(lacking.line())
     return 0
 
 

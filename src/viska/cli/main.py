@@ -8,7 +8,7 @@ from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
 from viska.cli.parser import transcribe_parser, with_underscores
 from viska.cli.run import run_transcribe
-from viska.cli.show import discard_output, open_streams
+from viska.cli.show import discard_output, open_streams, output_full
 from viska.errors import ViskaError
 
 INTERRUPTED = 130
@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_without_search()
     logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
     try:
-        if arguments and arguments[0] in COMMANDS:
-            return COMMANDS[arguments[0]].run(with_underscores(arguments[1:]))
-        return run_transcribe(transcribe_parser().parse_args(with_underscores(arguments)))
+        return flushed(_run(arguments))
     except ViskaError as error:
         return report(error)
     except KeyboardInterrupt:
@@ -33,6 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         discard_output()  # its reader has gone
         return BROKEN_PIPE
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] in COMMANDS:
+        return COMMANDS[arguments[0]].run(with_underscores(arguments[1:]))
+    return run_transcribe(transcribe_parser().parse_args(with_underscores(arguments)))
+
+
+def flushed(status: int) -> int:
+    """The status, or that of a standard output that does not take what was printed, which is told."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        return status or report(output_full(error))
+    return status
 
 
 def report(error: ViskaError) -> int:

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 ELSEWHERE = {"audio", "audio_track", "channel", "model", "model_dir", "device", "compute_type", "threads"}
 ELSEWHERE |= {"output_dir", "output_format", "verbose", "json", "preset", "offline", "resume"}
 """Flags that say where from, where to and how fast, and not how to transcribe."""
+MOST_THREADS = 1024
+"""More than any machine has processors for; torch crashes where the system gives it no more."""
 LONGEST_STEM = 220
 """Bytes of a name to which a journal's may be added: most file systems have room for 255."""
 LINE_FLAGS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words", "karaoke")
@@ -137,8 +139,10 @@ def set_threads(n_threads: int) -> None:
     """Compute with so many threads; 0 leaves it to torch. Raises OptionError for fewer."""
     import torch
 
-    if n_threads < 0:
-        raise OptionError(f"--threads is {n_threads}; accepted are 1 or more, and 0, which leaves it to torch")
+    if not 0 <= n_threads <= MOST_THREADS:
+        raise OptionError(
+            f"--threads is {n_threads}; accepted are 1 to {MOST_THREADS}, and 0, which leaves it to torch"
+        )
     if n_threads:
         torch.set_num_threads(n_threads)
 

@@ -31,8 +31,7 @@ class Show:
         """The status: that of an error where not everything could be shown, which is told, else 0."""
         if self._failure is None:
             return 0
-        reason = self._failure.strerror or self._failure
-        error = OutputError(f"standard output takes no more: {reason}; make room, or write it elsewhere")
+        error = output_full(self._failure)
         Show.failed(self, "", error)  # no subclass's, which may print to where nothing goes any more
         return error.exit_code
 
@@ -90,6 +89,11 @@ def open_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # for as long as the process
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def output_full(error: OSError) -> OutputError:
+    """What to say where standard output fails."""
+    return OutputError(f"standard output takes no more: {error.strerror or error}; make room, or write it elsewhere")
 
 
 def discard_output() -> None:

@@ -7,7 +7,6 @@ that thresholds judge what the model itself thinks of the text.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from math import isfinite
 
 import torch
 from torch import Tensor
@@ -16,6 +15,8 @@ from viska.decoding.filters import LogitFilter
 from viska.errors import OptionError
 from viska.tokenizer import Tokenizer
 
+LARGEST_STRENGTH = 100
+"""Far beyond what leaves nothing else to say; much more is infinite in half precision."""
 NO_SPEECH_LIMIT = 0.3
 """A window with a higher probability of no speech is not biased: over silence the words would be made up."""
 
@@ -81,9 +82,9 @@ def bias_strengths(bias: Bias, default: float) -> dict[str, float]:
     for phrase, strength in given.items():
         if not isinstance(phrase, str):
             raise OptionError(f"bias has {phrase!r}; accepted are words and phrases, alone or each with a strength")
-        if not (isinstance(strength, int | float) and isfinite(strength) and strength > 0):
+        if not (isinstance(strength, int | float) and 0 < strength <= LARGEST_STRENGTH):
             raise OptionError(
-                f"bias has {phrase!r} with strength {strength!r}; a strength is a number above 0, 1 to 4 as a rule "
+                f"bias has {phrase!r} with strength {strength!r}; a strength is above 0, at most 100, 1 to 4 as a rule "
                 "(suppress_tokens and suppress_regex keep words out)"
             )
     return {phrase.strip(): strength for phrase, strength in given.items() if phrase.strip()}

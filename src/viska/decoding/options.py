@@ -17,6 +17,11 @@ from viska.result import TokenAlternative
 
 TASKS = ("transcribe", "translate", "lang_id")
 MOST_ALTERNATIVES = 100
+MOST_SEQUENCES = 1000
+"""Beams, samples and tokens of one decoding: more take gigabytes of cache, and hours."""
+LARGEST_SEED = 2**63 - 1
+LEAST_PENALTY, LARGEST_PENALTY = 0.01, 100
+"""What is multiplied by more, or less, leaves the range of half precision."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,10 @@ def validate(options: DecodingOptions) -> None:
         raise OptionError(f"temperature is {options.temperature}; it must be 0 or more")
     for name in ("sample_len", "best_of", "beam_size"):
         number = getattr(options, name)
-        if number is not None and number < 1:
-            raise OptionError(f"{name} is {number}; it must be 1 or more")
+        if number is not None and not 1 <= number <= MOST_SEQUENCES:
+            raise OptionError(f"{name} is {number}; it must be from 1 to {MOST_SEQUENCES}")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise OptionError(f"seed is {options.seed}; it must be from 0 to {LARGEST_SEED}")
     if options.beam_size is not None and options.best_of is not None:
         raise OptionError("beam_size and best_of exclude each other: give one of them")
     if options.temperature == 0 and options.best_of is not None:
@@ -138,9 +145,10 @@ def _validate_beam(options: DecodingOptions) -> None:
         return
     if options.beam_size is None:
         raise OptionError("patience belongs to beam search: give beam_size too")
-    if not isfinite(options.patience) or round(options.beam_size * options.patience) < 1:
+    if not (isfinite(options.patience) and 0.5 < options.beam_size * options.patience <= MOST_SEQUENCES):
         raise OptionError(
-            f"beam_size {options.beam_size} with patience {options.patience} asks for no sequence; raise patience"
+            f"beam_size {options.beam_size} with patience {options.patience} asks for no sequence, or for more than "
+            f"{MOST_SEQUENCES}; their product must be from 1 to that"
         )
 
 
@@ -152,8 +160,11 @@ def _validate_limits(options: DecodingOptions) -> None:
 
 
 def _validate_steering(options: DecodingOptions) -> None:
-    if not (isfinite(options.repetition_penalty) and options.repetition_penalty > 0):
-        raise OptionError(f"repetition_penalty is {options.repetition_penalty}; it must be above 0, where 1 is none")
+    if not LEAST_PENALTY <= options.repetition_penalty <= LARGEST_PENALTY:
+        raise OptionError(
+            f"repetition_penalty is {options.repetition_penalty}; it must be from {LEAST_PENALTY} to "
+            f"{LARGEST_PENALTY}, where 1 is none"
+        )
     if options.no_repeat_ngram_size < 0:
         raise OptionError(f"no_repeat_ngram_size is {options.no_repeat_ngram_size}; it must be 0 (off) or more")
     if not 0 <= options.top_logprobs <= MOST_ALTERNATIVES:

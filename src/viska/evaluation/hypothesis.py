@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from viska.evaluation.manifest import code_without_region, read_records
 from viska.result import Transcript
 
 _EXAMPLE = '{"path": "a.wav", "text": "what was heard", "language": "en", "seconds": 1.5}'
+
+HEARD = ("text", "segments", "words", "error")
+FIELDS = frozenset({"path", "language", "seconds", *HEARD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,10 @@ def from_transcript(transcript: Transcript, language: str | None, seconds: float
 def read_hypotheses(path: str | Path) -> dict[str, Hypothesis]:
     """Hypotheses by the paths of a manifest, from JSON lines.
 
-    Fields: path, text, language, segments, words, seconds, error; only the path has to be there. Segments and words
-    have the layout of openai/whisper's results; words may be in their segments. Raises OptionError, which names the
-    line, and AudioError where there is no such file.
+    Fields: path, text, language, segments, words, seconds, error. Only the path has to be there; a line with fields of
+    other names where these say nothing of what was heard is refused. Segments and words have the layout of
+    openai/whisper's results; words may be in their segments. Raises OptionError, which names the line, and AudioError
+    where there is no such file.
     """
     found = {}
     for number, record in read_records(Path(path)):
@@ -72,6 +76,8 @@ def read_hypotheses(path: str | Path) -> dict[str, Hypothesis]:
             raise OptionError(f"{where}: path is {name!r}; give that of the manifest, as in {_EXAMPLE}")
         if name in found:
             raise OptionError(f"{where}: {name!r} has a hypothesis already; give one for each recording")
+        if set(record) - FIELDS and all(record.get(field) is None for field in HEARD):
+            raise OptionError(f"{where}: none of {', '.join(HEARD)} is there; give what was heard, as in {_EXAMPLE}")
         found[name] = _hypothesis(record, where)
     return found
 
@@ -82,13 +88,15 @@ def _hypothesis(record: Mapping[str, Any], where: str) -> Hypothesis:
     words = _objects(record, "words", where) or [word for one in segments for word in _objects(one, "words", where)]
     if text is None:
         text = "".join(_text(segment, "text", where) or "" for segment in segments)
+    if not text and not segments:
+        text = " ".join(_word(word, where).text.strip() for word in words)
     return Hypothesis(
         text=text,
         language=language and _code(language),
         segments=tuple(_segment(segment, where) for segment in segments),
         words=tuple(_word(word, where) for word in words),
-        seconds=_number(record, "seconds", where),
-        error=error,
+        seconds=_number(record, "seconds", where, at_least=0),
+        error=error or None,
     )
 
 
@@ -108,7 +116,9 @@ def _segment(record: Mapping[str, Any], where: str) -> HeardSegment:
 
 def _word(record: Mapping[str, Any], where: str) -> HeardWord:
     text = _text(record, "word", where) or _text(record, "text", where) or ""
-    return HeardWord(text, *(_number(record, name, where) for name in ("start", "end", "probability", "confidence")))
+    times = (_number(record, name, where) for name in ("start", "end"))
+    sure = (_number(record, name, where, at_least=0, at_most=1) for name in ("probability", "confidence"))
+    return HeardWord(text, *times, *sure)
 
 
 def _text(record: Mapping[str, Any], name: str, where: str) -> str | None:
@@ -118,16 +128,20 @@ def _text(record: Mapping[str, Any], name: str, where: str) -> str | None:
     raise OptionError(f"{where}: {name} is {value!r:.80}; accepted is a text or null, as in {_EXAMPLE}")
 
 
-def _number(record: Mapping[str, Any], name: str, where: str) -> float | None:
+def _number(
+    record: Mapping[str, Any], name: str, where: str, *, at_least: float = -inf, at_most: float = inf
+) -> float | None:
     value = record.get(name)
     if value is None:
         return None
     try:
-        if not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value):
+        number = not isinstance(value, bool) and isinstance(value, int | float) and isfinite(value)
+        if number and at_least <= value <= at_most:
             return float(value)
     except OverflowError:  # an integer beyond every float
         pass
-    raise OptionError(f"{where}: {name} is {value!r:.80}; accepted is a number or null")
+    limits = f" from {at_least} to {at_most}" if at_most < inf else f", {at_least} or more," if at_least > -inf else ""
+    raise OptionError(f"{where}: {name} is {value!r:.80}; accepted is a number{limits} or null")
 
 
 def _objects(record: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:

@@ -24,6 +24,8 @@ ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 """Of headerless samples: the name in a manifest, and numpy's name."""
 
 _SPEECH_AFTER_ALL = re.compile(r"\b(some speech|not speech[- ]free|sung|singing|lyrics|vocals?)\b", re.IGNORECASE)
+_LABEL = re.compile(r"<[^>]*>|\[[^\]]*\]|\([^)]*\)")
+"""What Whisper's normalisation leaves out."""
 _EXAMPLE = '{"path": "a.wav", "language": "en", "kind": "short", "text": "what is said"}'
 
 
@@ -65,8 +67,8 @@ class Clip:
 
     @property
     def reference(self) -> str | None:
-        """What is said, or the part of it that is known."""
-        return self.partial_text if self.text is None else self.text
+        """What is said, or the part of it that is known; a part of nothing says nothing."""
+        return (self.partial_text or None) if self.text is None else self.text
 
     @property
     def free_ends(self) -> bool:
@@ -78,11 +80,16 @@ class Clip:
         """Whether the right transcript is empty: of noise, silence and music, unless the notes tell of speech in it."""
         if self.speech is not None:
             return not self.speech
-        if (self.reference or "").strip():
+        if says_something(self.reference or ""):
             return False
         return self.reference is not None or (
             self.kind in SPEECHLESS_KINDS and not _SPEECH_AFTER_ALL.search(self.notes)
         )
+
+
+def says_something(text: str) -> bool:
+    """Whether words are left of a text where its labels, such as "[Music]" or "(laughter)", are left out."""
+    return any(letter.isalnum() for letter in _LABEL.sub("", text))
 
 
 def read_manifest(path: str | Path) -> list[Clip]:

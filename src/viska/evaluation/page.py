@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import mimetypes
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from viska.evaluation.storage import Report
 from viska.evaluation.summary import Summary
 from viska.evaluation.table import COLUMNS, calibration_line, percent, rows
 
+logger = logging.getLogger(__name__)
+
 MARKS = {"hit": "right", "substitution": "wrong", "deletion": "missing", "insertion": "added", "free": "not scored"}
 """What the colours of an alignment mean."""
 
@@ -26,27 +29,26 @@ MARKS = {"hit": "right", "substitution": "wrong", "deletion": "missing", "insert
 def players(clips: Sequence[Clip], folder: Path, *, embed: bool = False) -> dict[str, str]:
     """Where the page in that folder finds each recording: a relative address, or the recording itself.
 
-    Headerless files have to be embedded, since no browser plays them. Raises AudioError for what cannot be read.
+    Headerless files have to be embedded, since no browser plays them. What cannot be read has no player, and the log
+    says so: its figures are there all the same.
     """
     found = {}
     for clip in clips:
-        if not clip.file.is_file():
-            continue  # its score says so
-        if clip.raw_format is not None:
-            found[clip.path] = _data_uri(raw_as_wav(clip), "audio/wav")
-        elif embed:
-            kind = mimetypes.guess_type(clip.file.name)[0] or "application/octet-stream"
-            found[clip.path] = _data_uri(_bytes(clip.file), kind)
-        else:
-            found[clip.path] = quote(os.fsencode(Path(os.path.relpath(clip.file, folder)).as_posix()))
+        try:
+            if clip.file.is_file():
+                found[clip.path] = _address(clip, folder, embed=embed)
+        except (OSError, AudioError) as error:
+            logger.warning("the page has no player for %s: %s", clip.path, error)
     return found
 
 
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise AudioError(f"{file} cannot be read ({error.strerror}); leave out --embed_audio") from error
+def _address(clip: Clip, folder: Path, *, embed: bool) -> str:
+    if clip.raw_format is not None:
+        return _data_uri(raw_as_wav(clip), "audio/wav")
+    if embed:
+        kind = mimetypes.guess_type(clip.file.name)[0] or "application/octet-stream"
+        return _data_uri(clip.file.read_bytes(), kind)
+    return quote(os.fsencode(Path(os.path.relpath(clip.file, folder)).as_posix()))
 
 
 def _data_uri(content: bytes, kind: str) -> str:

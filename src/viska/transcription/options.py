@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from math import isfinite
 from typing import Any
 
 from viska.decoding.options import DecodingOptions, validate
@@ -108,6 +107,10 @@ class TranscribeOptions:
         return replace(options, best_of=None)
 
 
+LATEST_S = 1e9
+"""Of a recording of thirty years, which nobody has."""
+LARGEST_BATCH = 1024
+"""Half minutes: eight hours and a half at once."""
 OWN = {option.name for option in fields(TranscribeOptions)} - {"decoding"}
 DECODING = {option.name for option in fields(DecodingOptions)} - {"temperature", "prompt"}
 
@@ -142,8 +145,8 @@ def _clip_timestamps(given: Any) -> tuple[float, ...]:
         seconds = tuple(float(part) for part in parts) if isinstance(parts, Iterable) else (float(parts),)
     except (TypeError, ValueError):
         raise OptionError(f"clip_timestamps is {given!r}; accepted are seconds as start,end,start,end,...") from None
-    if not all(isfinite(second) and second >= 0 for second in seconds):
-        raise OptionError(f"clip_timestamps is {given!r}; every time must be 0 or more")
+    if not all(0 <= second <= LATEST_S for second in seconds):
+        raise OptionError(f"clip_timestamps is {given!r}; every time must be from 0 to {LATEST_S:.0f} seconds")
     return seconds or (0.0,)
 
 
@@ -174,8 +177,8 @@ def _validate_clips(options: TranscribeOptions) -> None:
 
 
 def _validate_batch(options: TranscribeOptions) -> None:
-    if options.batch_size < 1:
-        raise OptionError(f"batch_size is {options.batch_size}; it must be 1 or more")
+    if not 1 <= options.batch_size <= LARGEST_BATCH:
+        raise OptionError(f"batch_size is {options.batch_size}; it must be from 1 to {LARGEST_BATCH}")
     vad_options(options.vad_parameters)
     if options.vad_parameters and not options.vad_filter:
         raise OptionError("vad_parameters say how to leave out silence: give vad_filter too")
