@@ -60,7 +60,7 @@ def test_phrases_with_a_strength_each_or_one_for_all(bias, strengths):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bias": {"Viska": 0}}, "bias has 'Viska' with strength 0; a strength is a number above 0"),
+        ({"bias": {"Viska": 0}}, "bias has 'Viska' with strength 0; a strength is above 0, at most 100"),
         ({"bias": {"Viska": -1.0}}, "suppress_regex keep words out"),
         ({"bias": {"Viska": math.inf}}, "strength inf"),
         ({"bias": {"Viska": "much"}}, "strength 'much'"),

@@ -215,6 +215,7 @@ def test_json_lines_tell_scripts_everything(loaded, recording, tmp_path, capsys)
         (["--temperature_increment_on_fallback", "1e-9"], 2, "more than 100 temperatures; give 0.01 or more"),
         (["--temperature_increment_on_fallback", "-0.2"], 2, "temperature_increment_on_fallback is -0.2"),
         (["--logprob_threshold", "nan"], 2, "logprob_threshold is nan"),
+        (["--threads", "100000000"], 2, "--threads is 100000000; accepted are 1 to 1024"),
         (["--threads", "-1"], 2, "--threads is -1; accepted are 1 to 1024"),
         (["--languages", "de", "--model", "tiny.en"], 2, "knows English alone, but languages are de"),
         (["--model", "enormous"], 4, "enormous"),
@@ -443,6 +444,16 @@ def test_letters_that_the_screen_lacks_are_escaped(monkeypatch):
 def test_programs_without_a_console_may_ask_for_a_bar(loaded, recording, tiny_en, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert tiny_en.transcribe(recording, verbose=False, beam_size=None, temperature=0.0)["text"]
+
+
+@pytest.mark.parametrize("arguments", ["models", "models --json", "completion bash"])
+def test_a_full_disk_behind_standard_output_is_told(arguments):
+    done = subprocess.run(
+        f'"{sys.executable}" -m viska {arguments} >/dev/full', shell=True, capture_output=True, text=True
+    )
+    assert done.returncode == OutputError.exit_code
+    assert done.stderr.startswith("viska: error: standard output takes no more")
+    assert "Traceback" not in done.stderr
 
 
 def test_models_is_a_command_of_its_own(capsys):

@@ -57,7 +57,7 @@ def test_options_and_results_are_frozen_and_have_the_known_fields():
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
         ({"temperature": -1.0}, "temperature is -1.0; it must be 0 or more"),
         ({"temperature": math.nan}, "temperature is nan"),
-        ({"beam_size": 0}, "beam_size is 0; it must be 1 or more"),
+        ({"beam_size": 0}, "beam_size is 0; it must be from 1 to 1000"),
         ({"sample_len": 0}, "sample_len is 0"),
         ({"max_initial_timestamp": -1.0}, "max_initial_timestamp is -1.0"),
         ({"task": "sing"}, "task is 'sing'; accepted are transcribe, translate, lang_id"),

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,21 @@ def test_write_into_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert write(TALK, "talk", ".", "txt") == [Path("talk.txt")]
     assert (tmp_path / "talk.txt").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the files of POSIX")
+def test_links_and_devices_stay_what_they_are(tmp_path):
+    (tmp_path / "link.txt").symlink_to("target.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    heard = []
+    reader = threading.Thread(target=lambda: heard.append((tmp_path / "pipe.txt").read_text()))
+    reader.start()
+    for name in ("link", "pipe"):
+        write(TALK, f"{name}.wav", tmp_path, "txt")
+    reader.join(20)
+    assert (tmp_path / "link.txt").is_symlink()
+    assert heard == [(tmp_path / "target.txt").read_text()]
+    assert (tmp_path / "pipe.txt").is_fifo()
 
 
 def test_write_replaces_an_older_file(tmp_path):

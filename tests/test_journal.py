@@ -264,7 +264,9 @@ except OptionError as error:
 """
     journal = Journal(path, {"a": "1"})
     journal.append(0, NEW)
-    assert "is being written by another process: let it end, or name another" in in_a_child(code, path).stdout
+    told = in_a_child(code, path).stdout
+    assert "is being written by another process: let it end, or name another" in told
+    assert "remove" not in told
     journal.append(1, NEW)
     del journal
     assert in_a_child(code, path).stdout == ""

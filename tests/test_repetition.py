@@ -112,7 +112,7 @@ def test_a_penalty_makes_text_more_varied_and_1_is_none(model, features):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; it must be above 0, where 1 is none"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0; it must be from 0.01 to 100, where 1 is none"),
         ({"repetition_penalty": math.nan}, "repetition_penalty is nan"),
         ({"repetition_penalty": math.inf}, "repetition_penalty is inf"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1"),

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_without_search()
     logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
     try:
-        return flushed(_run(arguments))
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except ViskaError as error:
         return report(error)
     except KeyboardInterrupt:
@@ -31,24 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         discard_output()  # its reader has gone
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        discard_output()  # of files one would know the name
+        return report(output_full(error))
 
 
 def _run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
         return COMMANDS[arguments[0]].run(with_underscores(arguments[1:]))
     return run_transcribe(transcribe_parser().parse_args(with_underscores(arguments)))
-
-
-def flushed(status: int) -> int:
-    """The status, or that of a standard output that does not take what was printed, which is told."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        discard_output()
-        return status or report(output_full(error))
-    return status
 
 
 def report(error: ViskaError) -> int:

@@ -132,7 +132,14 @@ def _content(transcript: Mapping[str, Any], name: str, options: LineOptions | Pr
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that no reader, and no crash, ever sees half a file."""
+    """Write beside `path` and rename, so that no reader, and no crash, ever sees half a file.
+
+    Of a link its target is written. A pipe or a device is written to: it is not to become a file.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not derived from the name of the target, which may be as long as the file system allows.
     temporary = path.with_name(f".viska-{secrets.token_hex(8)}.part")

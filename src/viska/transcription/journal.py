@@ -91,7 +91,7 @@ class Journal:
             _lock(self._file, self.path)
             with self._opened() as file:
                 lines = file.read().splitlines(keepends=True)
-        except OutputError:
+        except (OutputError, OptionError):  # one that is a ValueError too, and says what to do
             raise
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             reason = getattr(error, "strerror", None) or error
