@@ -1,5 +1,6 @@
 """Run the command line, and turn errors into messages and exit statuses."""
 
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from viska.errors import ViskaError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What is wrong with a standard output that takes no more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_output()  # its reader has gone
         return BROKEN_PIPE
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno not in FULL:
             raise
         discard_output()  # of files one would know the name
         return report(output_full(error))
