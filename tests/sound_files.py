@@ -53,3 +53,33 @@ def riff(samples, rate=16000, channels=1, extra=b""):
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, 2 * rate * channels, 2 * channels, 16)
     body = b"WAVE" + head + extra + struct.pack("<4sI", b"data", len(data)) + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def film(pieces, container, codecs, rate, seconds):
+    """A file as bytes with pictures for so many seconds, and mono sound in pieces: (start in seconds, samples)."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        picture, sound = output.add_stream(codecs[0], rate=5), output.add_stream(codecs[1], rate=rate, layout="mono")
+        picture.width = picture.height = 64
+        picture.pix_fmt = "yuv420p"
+        sound.codec_context.open()
+        packets = []
+        for time in range(5 * seconds):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), time % 250, np.uint8))
+            frame.pts = time
+            packets += picture.encode(frame)
+        packets += picture.encode(None)
+        for start, samples in pieces:
+            converter = av.AudioResampler(
+                sound.codec_context.format, "mono", rate, frame_size=sound.codec_context.frame_size or 1024
+            )
+            whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+            whole.sample_rate, whole.pts = rate, round(start * rate)
+            for frame in (*converter.resample(whole), *converter.resample(None)):
+                packets += sound.encode(frame)
+        packets += sound.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            output.mux(packet)
+    return file.getvalue()

@@ -527,7 +527,9 @@ def test_no_damage_escapes_as_another_error(made, data):
         contents[data.draw(st.integers(0, min(2000, len(contents) - 1)))] = data.draw(st.integers(0, 255))
     contents = contents[: data.draw(st.integers(0, len(contents)))]
     try:
-        samples = load_audio(bytes(contents), sr=data.draw(st.sampled_from([8000, 16000])))
+        samples = load_audio(
+            bytes(contents), sr=data.draw(st.sampled_from([8000, 16000])), timed=data.draw(st.booleans())
+        )
     except AudioError:
         return
     assert samples.dtype == np.float32

@@ -15,7 +15,9 @@ from dataclasses import replace
 import openai
 import pytest
 
+import sound_files
 from serving import Running, Scripted, no_models, running, says, tone, wait_until
+from sound_files import film
 from viska.errors import DownloadError, OutOfMemoryError
 from viska.server.observe import JsonLines, TextLines
 from viska.server.settings import Settings
@@ -285,6 +287,14 @@ def test_a_length_that_a_header_does_not_promise_counts_too():
     with serving(max_duration=2.0) as (server, _):
         status, _, body = post(server, form(bytes(wav)))
         assert (status, error_of(body)["code"]) == (400, "audio_too_long")
+
+
+def test_silence_that_players_put_in_counts_too():
+    late = film([(4.0, sound_files.tone(seconds=1.0))], "matroska", ("mpeg4", "flac"), 16000, seconds=6)
+    for limit, answer in ((3.0, 400), (8.0, 200)):
+        with serving(max_duration=limit) as (server, recogniser):
+            assert post(server, form(late))[0] == answer
+    assert [job.promised_s for job in recogniser.jobs] == pytest.approx([5.0], abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,22 @@ import os
 import re
 import struct
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain, pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from viska._aside import aside
+from viska._clock import TOLERANCE_S, Clock
 from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate
 from viska.errors import AudioError, OutOfMemoryError
 
 if TYPE_CHECKING:  # loading FFmpeg's libraries takes a while, so that PyAV is imported where it is used
-    from av import AudioFrame, AudioLayout, AudioResampler
+    from av import AudioFrame, AudioLayout, AudioResampler, Packet
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -31,8 +34,12 @@ FORMATS = "WAV, FLAC, MP3, M4A, Ogg, Opus, WebM, MP4 and whatever else FFmpeg de
 # A playlist is a file that names other files or addresses. Nothing but the file that was given is ever opened.
 _OPTIONS = {"protocol_whitelist": "none"}
 
-# Declared durations are off by the encoder's padding, so that only a larger gap counts as missing.
-_TOLERANCE_S = 0.2
+# FFmpeg's own limit: a longer one is a clock that was set anew, in formats that allow for it.
+_LONGEST_GAP_S = 10.0
+
+_SILENCE_S = 60  # at once
+
+_PICTURE_S = 1.0  # the last one may stand for so long, which not all formats tell
 
 # What people say for FFmpeg's names.
 _SIDES = {"left": "FL", "right": "FR"}
@@ -71,10 +78,12 @@ class Choice:
     """What to take of a file: an audio track by number, None being the best one, and a channel of it by number.
 
     Instead of its number a channel may have its name, "left", "right" or FFmpeg's; None is the mean of all.
+    `timed` is for silence where the file's clock leaves time without sound.
     """
 
     track: int | None = None
     channel: int | str | None = None
+    timed: bool = False
 
 
 def decode(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> NDArray[np.float32]:
@@ -103,9 +112,9 @@ def float_samples(pcm: bytes | bytearray) -> NDArray[np.float32]:
 def decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> Iterator[bytearray]:
     """An audio track of a seekable binary file, as mono at `sr` Hz: blocks of native 16-bit samples.
 
-    The samples are those of `ffmpeg -ac 1 -f s16le`. What is damaged is left out with a logged warning, as is what a
-    file that breaks off no longer has. Raises AudioError where nothing can be decoded, and for a track or channel that
-    the file does not have.
+    The samples are those of `ffmpeg -ac 1 -f s16le`, but for the silence of a `timed` choice. What is damaged is left
+    out with a logged warning, as is what a file that breaks off no longer has. Raises AudioError where nothing can be
+    decoded, and for a track or channel that the file does not have.
     """
     return aside(_decode_blocks(file, name, sr, choice))
 
@@ -118,7 +127,8 @@ def _decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice) -> Genera
         with _open(file) as container:
             stream = _pick(container, name, choice.track)
             check_rate(stream.sample_rate)
-            track = _Track(stream, sr, _channel_number(stream.layout, choice.channel, name))
+            number = _channel_number(stream.layout, choice.channel, name)
+            track = _Track(stream, sr, number, clock_of(container) if choice.timed else None)
             n_bytes = 0
             for block in track.blocks(container):
                 n_bytes += block.nbytes
@@ -126,18 +136,18 @@ def _decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice) -> Genera
             if not track.read_error and _lacks_last_page(file):
                 track.read_error = "the end is missing"
             had_s = n_bytes / 2 / sr
-            declared_s = _declared_seconds(container, stream) if missing is None else had_s / (1 - missing)
+            declared_s = had_s / (1 - missing) if missing is not None else _promised_s(container, track)
             _report(name, had_s, declared_s, track)
     except (FFmpegError, OSError, ValueError, EOFError) as error:
         raise _unreadable(name, error) from error
 
 
-def decode_channels(file: BinaryIO, name: str, sr: int, track: int | None) -> NDArray[np.float32]:
-    """Each channel as `decode` gives it: (channels, samples)."""
-    channels = [decode(file, name, sr, Choice(track, 0))]
-    for number in range(1, _count_channels(file, name, track)):
+def decode_channels(file: BinaryIO, name: str, sr: int, choice: Choice = Choice()) -> NDArray[np.float32]:
+    """Each channel as `decode` gives it: (channels, samples); that of the choice is left aside."""
+    channels = [decode(file, name, sr, replace(choice, channel=0))]
+    for number in range(1, _count_channels(file, name, choice.track)):
         file.seek(0)
-        channels.append(decode(file, name, sr, Choice(track, number)))
+        channels.append(decode(file, name, sr, replace(choice, channel=number)))
     return np.stack(channels)
 
 
@@ -287,12 +297,17 @@ def _channel_names(layout: "AudioLayout") -> tuple[str, ...]:
 
 
 class _Track:
-    """One audio track, or a channel of it, on its way to mono 16-bit PCM, with a count of what had to be left out."""
+    """One audio track, or a channel of it, on its way to mono 16-bit PCM, with a count of what had to be left out.
 
-    def __init__(self, stream: "AudioStream", sr: int, channel: int | None = None) -> None:
+    `reached_s` tells how far the file was read, by its own clock, whatever the track.
+    """
+
+    def __init__(self, stream: "AudioStream", sr: int, channel: int | None = None, clock: Clock | None = None) -> None:
         self.stream = stream
         self.sr = sr
         self.channel = channel
+        self.clock = clock
+        self.reached_s = 0.0
         self.damaged_packets = 0
         self.read_error = ""
         self.repair = Repair()
@@ -301,33 +316,53 @@ class _Track:
 
     def blocks(self, container: "InputContainer") -> Iterator[memoryview]:
         """Native 16-bit samples, block by block."""
-        for frame in self._frames(container):
+        for frame, following in pairwise(chain(self._frames(container), [None])):
+            assert frame is not None  # only the one behind the last is
+            if self.clock is not None:
+                next_s = None if following is None else following.time
+                yield from self._silence(self.clock.wait(frame.time, _seconds(frame), next_s))
             yield from self._resampled(frame if self.channel is None else _only_channel(frame, self.channel))
         yield from self._flushed()
+
+    def _silence(self, seconds: float) -> Iterator[memoryview]:
+        """Zeros, behind what the resampler still holds."""
+        if seconds == 0:
+            return
+        yield from self._flushed()
+        self._resampler = None
+        n_samples = round(seconds * self.sr)
+        for first in range(0, n_samples, _SILENCE_S * self.sr):
+            yield memoryview(bytes(2 * min(_SILENCE_S * self.sr, n_samples - first)))
 
     def _frames(self, container: "InputContainer") -> "Iterator[AudioFrame]":
         from av.error import FFmpegError
 
-        packets = container.demux(self.stream)
-        while True:
+        for packet in chain(self._packets(container), [None]):
             try:
-                packet = next(packets, None)
-            except (FFmpegError, OSError) as error:  # the file breaks off; what the decoder still holds is good
-                self.read_error = _reason(error)
-                packet = None
-            try:
-                yield from self.stream.decode(packet)
+                for frame in self.stream.decode(packet):
+                    if MIN_RATE <= frame.sample_rate <= MAX_RATE:
+                        yield frame
+                    else:  # a header damaged in the middle
+                        self.damaged_packets += 1
             except EOFError:  # decoders are drained by the last packet of an intact file already
                 pass
             except FFmpegError:
                 self.damaged_packets += 1
-            if packet is None:
-                return
+
+    def _packets(self, container: "InputContainer") -> "Iterator[Packet[Any]]":
+        from av.error import FFmpegError
+
+        try:
+            for packet in container.demux():
+                self.reached_s = max(self.reached_s, _end_s(packet))
+                if packet.stream.index == self.stream.index:
+                    yield packet
+        except (FFmpegError, OSError) as error:  # the file breaks off; what the decoder still holds is good
+            self.read_error = _reason(error)
+        except IndexError:  # PyAV, at the end, where a track appeared in the middle that it does not know
+            pass
 
     def _resampled(self, frame: "AudioFrame") -> Iterator[memoryview]:
-        if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # a header damaged in the middle
-            self.damaged_packets += 1
-            return
         frame = self.repair(frame)
         input_format = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or input_format != self._input_format:  # streams may change in the middle
@@ -404,6 +439,48 @@ def _pcm(frame: "AudioFrame") -> memoryview:
     return memoryview(frame.planes[0])[: 2 * frame.samples]  # planes are padded
 
 
+def _seconds(frame: "AudioFrame") -> float:
+    return frame.samples / frame.sample_rate
+
+
+def _end_s(packet: "Packet[Any]") -> float:
+    """When it ends, by the file's clock; 0.0 where the file does not say so."""
+    if packet.pts is None or packet.time_base is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def clock_of(container: "InputContainer") -> Clock:
+    """The clock of an open file, before its first packet."""
+    from av.format import Flags
+
+    start_s, end_s = _limits(container)
+    may_be_set_anew = container.format.flags & cast(int, Flags.ts_discont.value)
+    return Clock(start_s, end_s or inf, _LONGEST_GAP_S if may_be_set_anew else inf)
+
+
+def _limits(container: "InputContainer") -> tuple[float, float]:
+    """When the file begins and ends by its own clock, in seconds; 0.0 for an end that it does not tell."""
+    start, duration = container.start_time or 0, container.duration
+    return start / 1_000_000, 0.0 if duration is None else (start + duration) / 1_000_000
+
+
+def _promised_s(container: "InputContainer", track: _Track) -> float:
+    """The duration that the file promises for a track; 0.0 for none.
+
+    Of several tracks it may be that of the longest, which the file has whole where any of them goes on to its end.
+    """
+    from av.stream import Disposition
+
+    declared_s = _declared_seconds(container, track.stream)
+    start_s, end_s = _limits(container)
+    is_own = declared_s > 0 and abs(end_s - start_s - declared_s) > 0.001
+    covers = sum(bool(stream.disposition & Disposition.attached_pic) for stream in container.streams)
+    if is_own or len(container.streams) - covers == 1:
+        return declared_s
+    return 0.0 if track.reached_s > end_s - _PICTURE_S else end_s - start_s
+
+
 def _declared_seconds(container: "InputContainer", stream: "AudioStream") -> float:
     """The duration that the file promises; 0.0 where it promises none for this track."""
     if stream.duration is not None and stream.time_base is not None:
@@ -420,7 +497,7 @@ def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
             f"{name} has an audio track but no sound in it could be decoded. Accepted are {FORMATS}; check that the "
             "file is whole."
         )
-    if track.damaged_packets or track.read_error or declared_s - had_s > _TOLERANCE_S:
+    if track.damaged_packets or track.read_error or declared_s - had_s > TOLERANCE_S:
         logger.warning(
             "%s is damaged or breaks off: %.1f s of %.1f s could be decoded (damaged packets left out: %d)%s",
             name,
@@ -428,6 +505,12 @@ def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
             max(declared_s, had_s),
             track.damaged_packets,
             f"; {track.read_error}" if track.read_error else "",
+        )
+    if track.clock is not None and track.clock.gaps_s > 0:
+        logger.warning(
+            "%s has gaps of %.1f s in all, which are taken for silence, as players do; packets may have been lost",
+            name,
+            track.clock.gaps_s,
         )
     if track.repair.silenced:
         logger.warning("%s: %d samples are NaN or infinite and were silenced", name, track.repair.silenced)

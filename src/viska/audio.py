@@ -58,7 +58,12 @@ _ACCEPTED = (
 
 
 def load_audio(
-    file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None, channel: int | str | None = None
+    file: AudioSource,
+    sr: int = SAMPLE_RATE,
+    *,
+    track: int | None = None,
+    channel: int | str | None = None,
+    timed: bool = False,
 ) -> NDArray[np.float32]:
     """Audio as mono float32 samples within ±1, (samples,), at `sr` Hz.
 
@@ -70,25 +75,30 @@ def load_audio(
     Of several audio tracks (`audio_tracks` lists them) the one numbered `track` is taken, or the best one; of several
     channels the one with the number or name `channel` ("left", "right", or FFmpeg's: "FC"), or the mean of all.
 
+    The samples are those of the ffmpeg program, which puts what sounds one behind the other. With `timed` they stand
+    where players play them: silence is put in where the sound begins later than the file, or has gaps.
+
     Raises AudioError where the input cannot be read as audio, or has no such track or channel; OptionError for what can
     be no track or channel. Needs no ffmpeg program.
     """
     _check_rate(sr)
-    choice = choice_of(track, channel)
+    choice = choice_of(track, channel, timed)
     if isinstance(file, (np.ndarray, torch.Tensor)):
         return _mono(_array_samples(file, choice), choice.channel)
     with _opened(file) as (stream, name):
         return _containers.decode(stream, name, sr, choice)
 
 
-def load_channels(file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None) -> NDArray[np.float32]:
+def load_channels(
+    file: AudioSource, sr: int = SAMPLE_RATE, *, track: int | None = None, timed: bool = False
+) -> NDArray[np.float32]:
     """The channels apart: (channels, samples) float32 at `sr` Hz. Takes and raises what `load_audio` does."""
     _check_rate(sr)
-    choice = choice_of(track, None)
+    choice = choice_of(track, None, timed)
     if isinstance(file, (np.ndarray, torch.Tensor)):
         return np.atleast_2d(_array_samples(file, choice))
     with _opened(file) as (stream, name):
-        return _containers.decode_channels(stream, name, sr, choice.track)
+        return _containers.decode_channels(stream, name, sr, choice)
 
 
 def audio_tracks(file: AudioSource) -> list[AudioTrack]:
@@ -108,7 +118,7 @@ def _check_rate(sr: Any) -> None:
         raise AudioError(f"A sample rate of {sr!r} was given; it must be a whole number of Hz above 0, such as 16000.")
 
 
-def choice_of(track: Any, channel: Any) -> _containers.Choice:
+def choice_of(track: Any, channel: Any, timed: bool = False) -> _containers.Choice:
     """What is to be taken of a file. Raises OptionError for what can be no track or channel of any."""
     if not (track is None or _is_count(track)):
         raise OptionError(f"the audio track is {track!r}; accepted are whole numbers from 0, or none for the best.")
@@ -119,7 +129,7 @@ def choice_of(track: Any, channel: Any) -> _containers.Choice:
             f"the channel is {channel!r}; accepted are whole numbers from 0, 'left', 'right', FFmpeg's names, such as "
             f"'FC', or none for all mixed.{apart}"
         )
-    return _containers.Choice(track, channel)
+    return _containers.Choice(track, channel, timed)
 
 
 def _is_count(value: Any) -> bool:
@@ -127,11 +137,11 @@ def _is_count(value: Any) -> bool:
 
 
 def audio_blocks(
-    file: AudioSource, *, track: int | None = None, channel: int | str | None = None
+    file: AudioSource, *, track: int | None = None, channel: int | str | None = None, timed: bool = False
 ) -> Iterator[bytearray]:
     """What `load_audio` loads of a file, at 16 kHz and not yet as floats: blocks of native 16-bit samples."""
     with _opened(file) as (stream, name):
-        yield from _containers.decode_blocks(stream, name, SAMPLE_RATE, choice_of(track, channel))
+        yield from _containers.decode_blocks(stream, name, SAMPLE_RATE, choice_of(track, channel, timed))
 
 
 @contextmanager

@@ -38,7 +38,14 @@ class Recording:
     Raises what `load_audio` raises, and OutputError where a long file finds no room in the folder for temporary files.
     """
 
-    def __init__(self, audio: AudioSource, *, track: int | None = None, channel: int | str | None = None) -> None:
+    def __init__(
+        self,
+        audio: AudioSource,
+        *,
+        track: int | None = None,
+        channel: int | str | None = None,
+        timed: bool = False,
+    ) -> None:
         self._array: NDArray[np.float32] | None = None
         if isinstance(audio, (np.ndarray, Tensor)):
             self._array = load_audio(audio, track=track, channel=channel)
@@ -47,7 +54,7 @@ class Recording:
         self._pcm = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # lives as long as this
         weakref.finalize(self, self._pcm.close)
         try:
-            for block in audio_blocks(audio, track=track, channel=channel):
+            for block in audio_blocks(audio, track=track, channel=channel, timed=timed):
                 self._pcm.write(block)
         except OutputError:
             raise

@@ -283,15 +283,16 @@ def ear_of(flags: argparse.Namespace) -> "Ear":
     from viska.audio import choice_of
 
     choice_of(flags.audio_track, None if flags.channel == "all" else flags.channel)
-    return Ear(flags.audio_track, flags.channel)
+    return Ear(flags.audio_track, flags.channel, timed=flags.compat is None)
 
 
 @dataclass(frozen=True)
 class Ear:
-    """Which audio track and channel are listened to."""
+    """Which audio track and channel are listened to, and whether with silence where players wait."""
 
     track: int | None = None
     channel: int | str | None = None
+    timed: bool = True
 
     def voices(self, audio: str) -> "Iterator[tuple[int | None, Recording]]":
         """The sound of an input; of each channel, behind its number, where all are wanted. Raises AudioError."""
@@ -299,16 +300,16 @@ class Ear:
         from viska.recording import Recording
 
         if self.channel != "all":
-            yield None, Recording(audio, track=self.track, channel=self.channel)
+            yield None, Recording(audio, track=self.track, channel=self.channel, timed=self.timed)
         elif audio == STANDARD_INPUT:  # can be read but once
-            for channel, samples in enumerate(load_channels(audio, track=self.track)):
+            for channel, samples in enumerate(load_channels(audio, track=self.track, timed=self.timed)):
                 yield channel, Recording(samples)
         else:
-            yield 0, Recording(audio, track=self.track, channel=0)
+            yield 0, Recording(audio, track=self.track, channel=0, timed=self.timed)
             tracks = audio_tracks(audio)
             track = next(track for track in tracks if track.default) if self.track is None else tracks[self.track]
             for channel in range(1, len(track.channels)):
-                yield channel, Recording(audio, track=self.track, channel=channel)
+                yield channel, Recording(audio, track=self.track, channel=channel, timed=self.timed)
 
 
 def transcribe_one(

@@ -90,7 +90,7 @@ def stored_engine(hypotheses: Mapping[str, Hypothesis]) -> Engine:
 
 def read_samples(clip: Clip) -> NDArray[np.float32]:
     """The samples of a clip, (N,) at 16 kHz; headerless ones as the manifest tells. Raises AudioError."""
-    return load_audio(clip.file if clip.raw_format is None else raw_as_wav(clip))
+    return load_audio(clip.file if clip.raw_format is None else raw_as_wav(clip), timed=True)
 
 
 def raw_as_wav(clip: Clip) -> bytes:

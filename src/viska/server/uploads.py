@@ -6,6 +6,7 @@ The file never has a name: whatever happens to the request or the process, the s
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from math import inf
 from typing import BinaryIO
 
 import av
@@ -14,6 +15,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from viska._clock import Clock
+from viska._containers import clock_of
 from viska.audio import audio_tracks
 from viska.server.errors import ApiError, invalid
 from viska.server.settings import Settings
@@ -165,19 +168,23 @@ def check_duration(file: BinaryIO, limit_s: float) -> float:
 
 
 def _seconds_of_packets(file: BinaryIO, limit_s: float) -> float:
-    """The longest of the audio tracks by the durations of its packets, as far as just beyond the limit."""
-    seconds = dict[int, float]()
+    """The longest of the audio tracks by the durations of its packets, as far as just beyond the limit.
+
+    Silence that players put before them, and between them, counts.
+    """
+    clocks = dict[int, Clock]()
     try:
         with av.open(file, mode="r", options={"protocol_whitelist": "none"}) as container:
             for packet in container.demux(*container.streams.audio):
+                clock = clocks.setdefault(packet.stream.index, clock_of(container))
                 if packet.duration and packet.time_base:
-                    total = seconds.get(packet.stream.index, 0.0) + float(packet.duration * packet.time_base)
-                    seconds[packet.stream.index] = total
-                    if total > limit_s:
+                    time_s = None if packet.pts is None else float(packet.pts * packet.time_base)
+                    clock.wait(time_s, float(packet.duration * packet.time_base), next_s=inf)
+                    if clock.had_s > limit_s:
                         break
-    except (FFmpegError, OSError, ValueError, EOFError):
+    except (FFmpegError, OSError, ValueError, EOFError, IndexError):  # IndexError: PyAV, of a track that appears late
         pass  # damaged from here on; what comes before is decoded, and counts
-    return max(seconds.values(), default=0.0)
+    return max((clock.had_s for clock in clocks.values()), default=0.0)
 
 
 def _too_large(settings: Settings) -> ApiError:

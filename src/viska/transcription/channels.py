@@ -36,7 +36,8 @@ def transcribe_channels(
     if options.get("channel") is not None:
         raise OptionError(f"channel is {options['channel']!r}, and all channels are asked for: leave it out")
     transcripts = []
-    for number, samples in enumerate(load_channels(audio, track=audio_track)):
+    timed = options.get("compat") is None
+    for number, samples in enumerate(load_channels(audio, track=audio_track, timed=timed)):
 
         def told(segment: Segment, number: int = number) -> None:
             segment = replace(segment, channel=number)

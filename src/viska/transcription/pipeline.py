@@ -77,7 +77,7 @@ class Transcription:
         recording: Recording = (
             audio
             if isinstance(audio, Recording)
-            else Recording(audio, track=self.options.audio_track, channel=self.options.channel)
+            else Recording(audio, track=self.options.audio_track, channel=self.options.channel, timed=not compat)
         )
         self.mel = LogMel(recording, model.dims.n_mels, exact=compat)
         self.duration_s = recording.duration_s
