@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -309,10 +310,11 @@ def test_names_that_are_no_text(own, monkeypatch, capsys):
     assert "first: caf\\udce9" in capsys.readouterr().out
 
 
-def test_ctrl_c_keeps_what_is_done(manifest, hypotheses, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_keep_what_is_done(manifest, hypotheses, tmp_path, monkeypatch, capsys, number):
     def interrupted(clip, heard, duration):
         if clip.path == "sense_and_sensibility_0880.flac":
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return score(clip, heard, duration)
 
     monkeypatch.setattr("viska.evaluation.run.score", interrupted)

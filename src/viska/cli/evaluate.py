@@ -6,7 +6,9 @@ The figures go to stdout, everything else to stderr.
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -90,8 +92,9 @@ def run_eval(flags: argparse.Namespace) -> int:
     name, engine = _engine(flags)
     scores, facts = list["Score"](), _facts(flags)
     try:
-        for one in _evaluate(clips, engine):
-            scores.append(one)
+        with _terminable():
+            for one in _evaluate(clips, engine):
+                scores.append(one)
         report = Report(name, tuple(scores), facts)
         _write(report, clips, flags)  # before anything is printed, which may fail
     except (KeyboardInterrupt, BrokenPipeError) as stopped:  # the reader of standard error may go away
@@ -106,6 +109,23 @@ def run_eval(flags: argparse.Namespace) -> int:
         raise
     _print_summaries(report)
     return _status(report)
+
+
+@contextmanager
+def _terminable() -> "Iterator[None]":
+    """Let SIGTERM, which batch systems send before they kill, end the work as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _write(report: "Report", clips: "list[Clip]", flags: argparse.Namespace) -> None:
