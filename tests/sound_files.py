@@ -33,7 +33,7 @@ def encode(samples, container, codec, rate, layout="mono", video=False):
                 output.mux(picture.encode(frame))
             output.mux(picture.encode(None))
         channels = len(av.AudioLayout(layout).channels)
-        whole = av.AudioFrame.from_ndarray(np.repeat(samples[None], channels, axis=0), format="fltp", layout=layout)
+        whole = av.AudioFrame.from_ndarray(np.repeat(samples, channels)[None], format="flt", layout=layout)
         whole.sample_rate, whole.pts = rate, 0  # encoders declare their delay by times before 0
         converter = av.AudioResampler(
             format=sound.codec_context.format,

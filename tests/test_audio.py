@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from sound_files import encode, riff, tone
 from viska import audio
-from viska.audio import load_audio, log_mel_spectrogram, mel_filters, pad_or_trim
+from viska.audio import load_audio, load_channels, log_mel_spectrogram, mel_filters, pad_or_trim
 from viska.errors import AudioError, OptionError, OutputError
 
 
@@ -149,6 +149,18 @@ def test_any_number_of_channels(channels):
     samples = load_audio(riff(sound, channels=channels))
     assert samples.shape == (16000,)
     assert 0.05 < rms(samples) < 0.5
+
+
+@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("ogg", "libopus"), ("wv", "wavpack")])
+def test_eight_channels_that_are_not_interleaved(container, codec):
+    """PyAV tells of a ninth, which is no memory of the process."""
+    file = encode(tone(48000, 2.0), container, codec, 48000, "7.1")
+    samples = load_audio(file)
+    assert len(samples) == pytest.approx(32000, abs=200)
+    assert rms(samples) > 0.05
+    channels = load_channels(file)
+    assert channels.shape == (8, len(samples))
+    assert rms(channels[0][:32000] - tone(seconds=2.0)) < 0.1
 
 
 def test_channels_are_averaged():

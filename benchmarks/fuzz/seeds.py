@@ -16,7 +16,7 @@ from tests.checkpoint_files import (
     write_pt,
     write_tokenizer,
 )
-from tests.sound_files import encode, riff, tone
+from tests.sound_files import encode, film, riff, tone
 
 from viska.model import ModelDimensions
 
@@ -31,6 +31,13 @@ SOUNDS = {
     "opus": ("ogg", "libopus", 16000, "mono"),
     "webm": ("webm", "libopus", 16000, "mono"),
 }
+FILMS = (
+    ("mp4", ("mpeg4", "aac")),
+    ("matroska", ("mpeg4", "flac")),
+    ("mpegts", ("mpeg2video", "mp2")),
+    ("avi", ("mpeg4", "libmp3lame")),
+)
+SURROUND = (("ipod", "aac"), ("ogg", "libopus"), ("wv", "wavpack"))
 
 
 def made(write: Callable[[Path], object], name: str) -> bytes:
@@ -179,7 +186,13 @@ def wavs() -> list[bytes]:
 
 
 def sounds() -> list[bytes]:
-    """A tenth of a second in every container."""
+    """A tenth of a second in every container, as films with gaps, and of eight channels."""
+    pieces = [(start, tone(16000, 0.1)) for start in (0.5, 1.3)]
     return [
-        encode(tone(rate, 0.1), container, codec, rate, layout) for container, codec, rate, layout in SOUNDS.values()
+        *(
+            encode(tone(rate, 0.1), container, codec, rate, layout)
+            for container, codec, rate, layout in SOUNDS.values()
+        ),
+        *(film(pieces, container, codecs, 16000, 2) for container, codecs in FILMS),
+        *(encode(tone(48000, 0.1), container, codec, 48000, "7.1") for container, codec in SURROUND),
     ]

@@ -197,8 +197,9 @@ def _hypotheses(data: bytes) -> None:
 
 
 def _sound(data: bytes) -> None:
-    samples = load_audio(data)
-    assert abs(samples).max() <= 1.0  # not so for NaN
+    for timed in (False, True):
+        samples = load_audio(data, timed=timed)
+        assert abs(samples).max() <= 1.0  # not so for NaN
     list_tracks(io.BytesIO(data), "fuzz")
 
 
@@ -245,7 +246,7 @@ def _transcript(given: "FuzzedDataProvider") -> Transcript:
     return Transcript("".join(segment.text for segment in segments), tuple(segments), language)
 
 
-_AUDIO = ("audio.py", "_containers.py", "_frames.py")
+_AUDIO = ("audio.py", "_clock.py", "_containers.py", "_frames.py")
 _CHECKPOINT = ("weights/checkpoint.py", "weights/mapping.py")
 TARGETS: Mapping[str, Target] = {
     "ctranslate2": Target(_ctranslate2, seeds.ctranslate2, ("weights/ctranslate2.py", *_CHECKPOINT)),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from viska._aside import aside
 from viska._clock import TOLERANCE_S, Clock
-from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate
+from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate, like, samples_of
 from viska.errors import AudioError, OutOfMemoryError
 
 if TYPE_CHECKING:  # loading FFmpeg's libraries takes a while, so that PyAV is imported where it is used
@@ -380,16 +380,10 @@ class _Track:
 
 def _only_channel(frame: "AudioFrame", channel: int) -> "AudioFrame":
     """A mono frame of this channel, bit for bit."""
-    from av import AudioFrame
-
     n_channels = len(frame.layout.channels)
     if channel >= n_channels:
         raise ValueError(f"from {frame.time} s on there are {n_channels} channels, and channel {channel} is wanted")
-    samples = frame.to_ndarray()  # planar: (channels, samples); packed: (1, samples * channels)
-    one: Any = samples[channel : channel + 1] if frame.format.is_planar else samples[:, channel::n_channels]
-    mono = AudioFrame.from_ndarray(np.ascontiguousarray(one), format=frame.format.name, layout="mono")
-    mono.sample_rate, mono.pts, mono.time_base = frame.sample_rate, frame.pts, frame.time_base
-    return mono
+    return like(frame, samples_of(frame)[channel : channel + 1], "mono")
 
 
 def _resampler(frame: "AudioFrame", sr: int) -> "AudioResampler | _SixteenBitResampler":

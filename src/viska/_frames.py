@@ -18,6 +18,8 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 SUSPICIOUS_PEAK = 64.0
 """No float recording is this far beyond full scale."""
 
+_DTYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
 _GUESSED = 8  # channels without a place are taken for those of the usual layout of so many, up to this number
 
 
@@ -45,19 +47,17 @@ class Repair:
         return frame if _has_places(frame) else _averaged(frame)
 
     def _finite(self, frame: "AudioFrame") -> "AudioFrame":
-        dtype: type[np.floating[Any]] = np.float32 if frame.format.bytes == 4 else np.float64
-        count = frame.samples if frame.format.is_planar else frame.samples * frame.layout.nb_channels
-        planes = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes]
+        planes = _planes(frame)
         if all(float(np.abs(plane).max(initial=0.0)) <= SUSPICIOUS_PEAK for plane in planes):  # not so for NaN
             return frame
-        samples = np.stack(planes)
+        samples = samples_of(frame).copy()
         finite = np.isfinite(samples)
         samples[~finite] = 0
         self.silenced += int(finite.size - finite.sum())
         peak = float(np.abs(samples).max())
         if peak > SUSPICIOUS_PEAK:
             self.peak = max(self.peak, peak)
-        return _like(frame, samples.clip(-SUSPICIOUS_PEAK, SUSPICIOUS_PEAK), frame.layout.name)
+        return like(frame, samples.clip(-SUSPICIOUS_PEAK, SUSPICIOUS_PEAK), frame.layout.name)
 
 
 def _has_places(frame: "AudioFrame") -> bool:
@@ -68,19 +68,37 @@ def _has_places(frame: "AudioFrame") -> bool:
 
 
 def _averaged(frame: "AudioFrame") -> "AudioFrame":
-    """One channel, the mean of all, in the sample format of the frame."""
-    samples = frame.to_ndarray()  # (C, samples) planar, else (1, samples * C)
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    """One channel, the mean of all, in the sample type of the frame."""
+    samples = samples_of(frame)
     mean = samples.mean(axis=0, dtype=np.float64)[None]
     if samples.dtype.kind != "f":
         mean = np.rint(mean)
-    return _like(frame, mean.astype(samples.dtype), "mono")
+    return like(frame, mean.astype(samples.dtype), "mono")
 
 
-def _like(frame: "AudioFrame", samples: NDArray[Any], layout: str) -> "AudioFrame":
+def _planes(frame: "AudioFrame") -> list[NDArray[Any]]:
+    """The memory of a frame: (samples,) of each channel, or (samples * channels,) where they are interleaved.
+
+    Of eight channels or more `AudioFrame.planes` has planes that are not there (PyAV 18), and `AudioFrame.to_ndarray`
+    reads them, which ends the process.
+    """
+    n_channels = frame.layout.nb_channels
+    n_planes, count = (n_channels, frame.samples) if frame.format.is_planar else (1, frame.samples * n_channels)
+    dtype = _DTYPES[frame.format.name.removesuffix("p")]
+    return [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes[:n_planes]]
+
+
+def samples_of(frame: "AudioFrame") -> NDArray[Any]:
+    """(channels, samples) in the sample type of the frame."""
+    planes = _planes(frame)
+    return np.stack(planes) if frame.format.is_planar else planes[0].reshape(-1, frame.layout.nb_channels).T
+
+
+def like(frame: "AudioFrame", samples: NDArray[Any], layout: str) -> "AudioFrame":
+    """A frame of (channels, samples) of this layout, in all else like the other one."""
     from av import AudioFrame
 
-    copy = AudioFrame.from_ndarray(samples, format=frame.format.name, layout=layout)
+    packed = np.ascontiguousarray(samples.T).reshape(1, -1)  # of eight planes PyAV makes no frame
+    copy = AudioFrame.from_ndarray(packed, format=frame.format.name.removesuffix("p"), layout=layout)
     copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, frame.time_base
     return copy
