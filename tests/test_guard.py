@@ -278,6 +278,19 @@ def test_a_segment_claims_no_more_than_a_second_of_silence():
         assert at_its_speech(near, heard) == near
 
 
+def test_a_moment_before_a_join_is_all_the_silence_that_was_left_out_there():
+    heard = track((2, 6.7), (7.4, 13))
+    near = segment(7.0, 13.5)
+    assert at_its_speech(near, heard) == near
+    told = at_its_speech(near, heard, (7.2,))
+    assert (told.start, told.end) == (7.2, 13.5)
+    told = at_its_speech(segment(1.8, 7.3), heard, (7.2,))
+    assert (told.start, told.end) == (1.8, 7.2)
+    whole = segment(1.8, 13.5)
+    assert at_its_speech(whole, heard, (7.2,)) == whole  # it speaks on both sides
+    assert at_its_speech(near, heard, (1.0, 7.0, 14.0)) == near
+
+
 def test_a_segment_claims_nothing_of_what_is_said_beside_it():
     heard = track((8, 10.4), (15, 17), (22, 24))
     told = at_its_speech(segment(10, 22.5), heard)

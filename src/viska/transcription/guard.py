@@ -241,10 +241,11 @@ def cuts_speech(time_s: float, speech: SpeechTrack) -> bool:
     return min(speech.spoken_s(time_s - EDGE_S, time_s), speech.spoken_s(time_s, time_s + EDGE_S)) > 0
 
 
-def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
+def at_its_speech(segment: Segment, speech: SpeechTrack, joins_s: Sequence[float] = ()) -> Segment:
     """The segment without what it claims, by a second or more, of the silence before and behind its speech.
 
-    The rest of what is said beside it, which its edge cuts, is not its speech where there is enough without that.
+    At `joins_s` the stretch leaves out silence of the recording: a moment before one may be as long as that. The rest
+    of what is said beside the segment, which its edge cuts, is not its speech where there is enough without that.
     """
     runs = list(speech.runs(segment.start, segment.end, pause_s=PAUSE_S))
     if not runs:
@@ -255,10 +256,14 @@ def at_its_speech(segment: Segment, speech: SpeechTrack) -> Segment:
         cut = cuts_speech(edge_s, speech) and speech.spoken_s(*runs[edge]) < ALONE_S
         if cut and sum(speech.spoken_s(*run) for run in rest) >= needed_s:
             runs = rest or runs
-    start_s, end_s = runs[0][0] - MARGIN_S, runs[-1][1] + MARGIN_S
-    if start_s - segment.start >= PAUSE_S:
-        segment = replace(segment, start=start_s)
-    return replace(segment, end=end_s) if segment.end - end_s >= PAUSE_S else segment
+    first_s, last_s = runs[0][0], runs[-1][1]
+    before = max((join_s for join_s in joins_s if segment.start < join_s <= first_s), default=None)
+    behind = min((join_s for join_s in joins_s if last_s <= join_s < segment.end), default=None)
+    if before is not None or first_s - MARGIN_S - segment.start >= PAUSE_S:
+        segment = replace(segment, start=max(first_s - MARGIN_S, before or 0.0))
+    if behind is not None or segment.end - last_s - MARGIN_S >= PAUSE_S:
+        segment = replace(segment, end=min(last_s + MARGIN_S, inf if behind is None else behind))
+    return segment
 
 
 def is_echo(text: str, prompt: str, *, least_bytes: int = ECHO_BYTES) -> bool:

@@ -294,7 +294,8 @@ class Passage:
         if self.stretch.speech is not None:
             segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
             # Words say when a segment is said.
-            segments = [one if one.words else at_its_speech(one, self.stretch.speech) for one in segments]
+            speech, joins_s = self.stretch.speech, self.stretch.joins_s
+            segments = [one if one.words else at_its_speech(one, speech, joins_s) for one in segments]
         if not self.options.word_timestamps:
             self.last_speech_s = max([self.last_speech_s, *(one.end for one in segments if one.text)])
             segments = [replace(segment, words=None) for segment in segments]

@@ -1,6 +1,8 @@
 """What is transcribed on its own: a whole recording, or what a window holds of it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -30,6 +32,12 @@ class Stretch:
     def n_frames(self) -> int:
         """How many mel frames it has."""
         return sum(end - start for start, end in self.pieces)
+
+    @cached_property
+    def joins_s(self) -> tuple[float, ...]:
+        """Where its pieces meet, in its own time."""
+        ends = accumulate(end - start for start, end in self.pieces[:-1])
+        return tuple(end / FRAMES_PER_SECOND for end in ends)
 
     def frames(self, first: int, last: int) -> Tensor:
         """Its log-mel from one frame to another, (n_mels, last - first); behind its end is half a minute of silence."""
