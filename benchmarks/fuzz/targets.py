@@ -246,7 +246,7 @@ def _transcript(given: "FuzzedDataProvider") -> Transcript:
     return Transcript("".join(segment.text for segment in segments), tuple(segments), language)
 
 
-_AUDIO = ("audio.py", "_clock.py", "_containers.py", "_frames.py")
+_AUDIO = ("audio.py", "_clock.py", "_containers.py", "_frames.py", "_track.py")
 _CHECKPOINT = ("weights/checkpoint.py", "weights/mapping.py")
 TARGETS: Mapping[str, Target] = {
     "ctranslate2": Target(_ctranslate2, seeds.ctranslate2, ("weights/ctranslate2.py", *_CHECKPOINT)),

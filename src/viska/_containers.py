@@ -9,8 +9,6 @@ import re
 import struct
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import chain, pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -19,11 +17,12 @@ from numpy.typing import NDArray
 
 from viska._aside import aside
 from viska._clock import TOLERANCE_S, Clock
-from viska._frames import MAX_RATE, MIN_RATE, Repair, check_rate, like, samples_of
+from viska._frames import check_rate
+from viska._track import Track, reason
 from viska.errors import AudioError, OutOfMemoryError
 
 if TYPE_CHECKING:  # loading FFmpeg's libraries takes a while, so that PyAV is imported where it is used
-    from av import AudioFrame, AudioLayout, AudioResampler, Packet
+    from av import AudioLayout
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -36,8 +35,6 @@ _OPTIONS = {"protocol_whitelist": "none"}
 
 # FFmpeg's own limit: a longer one is a clock that was set anew, in formats that allow for it.
 _LONGEST_GAP_S = 10.0
-
-_SILENCE_S = 60  # at once
 
 _PICTURE_S = 1.0  # the last one may stand for so long, which not all formats tell
 
@@ -128,7 +125,7 @@ def _decode_blocks(file: BinaryIO, name: str, sr: int, choice: Choice) -> Genera
             stream = _pick(container, name, choice.track)
             check_rate(stream.sample_rate)
             number = _channel_number(stream.layout, choice.channel, name)
-            track = _Track(stream, sr, number, clock_of(container) if choice.timed else None)
+            track = Track(stream, sr, number, clock_of(container) if choice.timed else None)
             n_bytes = 0
             for block in track.blocks(container):
                 n_bytes += block.nbytes
@@ -214,7 +211,7 @@ def _ffmpeg_name(channel: str) -> str:
 
 def _unreadable(name: str, error: Exception) -> AudioError:
     return AudioError(
-        f"{name} cannot be read as audio ({_reason(error)}). Accepted are {FORMATS}; check that the file is whole "
+        f"{name} cannot be read as audio ({reason(error)}). Accepted are {FORMATS}; check that the file is whole "
         "and holds sound, or convert it to WAV."
     )
 
@@ -296,154 +293,6 @@ def _channel_names(layout: "AudioLayout") -> tuple[str, ...]:
     return default_names(len(names)) if "NONE" in names else names  # many a WAV file says how many channels, no more
 
 
-class _Track:
-    """One audio track, or a channel of it, on its way to mono 16-bit PCM, with a count of what had to be left out.
-
-    `reached_s` tells how far the file was read, by its own clock, whatever the track.
-    """
-
-    def __init__(self, stream: "AudioStream", sr: int, channel: int | None = None, clock: Clock | None = None) -> None:
-        self.stream = stream
-        self.sr = sr
-        self.channel = channel
-        self.clock = clock
-        self.reached_s = 0.0
-        self.damaged_packets = 0
-        self.read_error = ""
-        self.repair = Repair()
-        self._resampler: AudioResampler | _SixteenBitResampler | None = None
-        self._input_format: tuple[str, str, int] | None = None
-
-    def blocks(self, container: "InputContainer") -> Iterator[memoryview]:
-        """Native 16-bit samples, block by block."""
-        for frame, following in pairwise(chain(self._frames(container), [None])):
-            assert frame is not None  # only the one behind the last is
-            if self.clock is not None:
-                next_s = None if following is None else following.time
-                yield from self._silence(self.clock.wait(frame.time, _seconds(frame), next_s))
-            yield from self._resampled(frame if self.channel is None else _only_channel(frame, self.channel))
-        yield from self._flushed()
-
-    def _silence(self, seconds: float) -> Iterator[memoryview]:
-        """Zeros, behind what the resampler still holds."""
-        if seconds == 0:
-            return
-        yield from self._flushed()
-        self._resampler = None
-        n_samples = round(seconds * self.sr)
-        for first in range(0, n_samples, _SILENCE_S * self.sr):
-            yield memoryview(bytes(2 * min(_SILENCE_S * self.sr, n_samples - first)))
-
-    def _frames(self, container: "InputContainer") -> "Iterator[AudioFrame]":
-        from av.error import FFmpegError
-
-        for packet in chain(self._packets(container), [None]):
-            try:
-                for frame in self.stream.decode(packet):
-                    if MIN_RATE <= frame.sample_rate <= MAX_RATE:
-                        yield frame
-                    else:  # a header damaged in the middle
-                        self.damaged_packets += 1
-            except EOFError:  # decoders are drained by the last packet of an intact file already
-                pass
-            except FFmpegError:
-                self.damaged_packets += 1
-
-    def _packets(self, container: "InputContainer") -> "Iterator[Packet[Any]]":
-        from av.error import FFmpegError
-
-        try:
-            for packet in container.demux():
-                self.reached_s = max(self.reached_s, _end_s(packet))
-                if packet.stream.index == self.stream.index:
-                    yield packet
-        except (FFmpegError, OSError) as error:  # the file breaks off; what the decoder still holds is good
-            self.read_error = _reason(error)
-        except IndexError:  # PyAV, at the end, where a track appeared in the middle that it does not know
-            pass
-
-    def _resampled(self, frame: "AudioFrame") -> Iterator[memoryview]:
-        frame = self.repair(frame)
-        input_format = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or input_format != self._input_format:  # streams may change in the middle
-            yield from self._flushed()
-            self._resampler = _resampler(frame, self.sr)
-            self._input_format = input_format
-        for resampled in self._resampler.resample(frame):
-            yield _pcm(resampled)
-
-    def _flushed(self) -> Iterator[memoryview]:
-        for frame in self._resampler.resample(None) if self._resampler else ():
-            if frame is not None:  # a resampler with nothing to do hands the None back
-                yield _pcm(frame)
-
-
-def _only_channel(frame: "AudioFrame", channel: int) -> "AudioFrame":
-    """A mono frame of this channel, bit for bit."""
-    n_channels = len(frame.layout.channels)
-    if channel >= n_channels:
-        raise ValueError(f"from {frame.time} s on there are {n_channels} channels, and channel {channel} is wanted")
-    return like(frame, samples_of(frame)[channel : channel + 1], "mono")
-
-
-def _resampler(frame: "AudioFrame", sr: int) -> "AudioResampler | _SixteenBitResampler":
-    """To mono 16-bit at `sr` Hz, from frames like this one."""
-    from av import AudioResampler
-
-    if frame.format.bytes <= 2 and frame.sample_rate != sr:
-        return _SixteenBitResampler(frame, sr)
-    return AudioResampler(format="s16", layout="mono", rate=sr)
-
-
-class _SixteenBitResampler:
-    """A resampler that computes in 16 bits where its input has no more.
-
-    So did the ffmpeg program before version 7, which gives most users of openai/whisper their samples. Later ones
-    compute in float, which differs by up to four 16-bit steps in one sample of a thousand.
-    """
-
-    def __init__(self, like: "AudioFrame", sr: int) -> None:
-        from av.filter import Graph
-
-        self.graph = Graph()
-        source = self.graph.add_abuffer(
-            sample_rate=like.sample_rate,
-            format=like.format.name,
-            layout=like.layout.name,
-            time_base=Fraction(1, like.sample_rate),
-        )
-        resample = self.graph.add("aresample", f"{sr}:internal_sample_fmt=s16p")
-        mono = self.graph.add("aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={sr}")
-        self.graph.link_nodes(source, resample, mono, self.graph.add("abuffersink")).configure()
-
-    def resample(self, frame: "AudioFrame | None") -> "list[AudioFrame]":
-        """The frames that are ready; None flushes."""
-        if frame is not None:
-            frame.pts = None  # the graph counts for itself: gaps in a damaged file are not filled
-        self.graph.push(frame)
-        ready: list[AudioFrame] = []
-        while True:
-            try:
-                ready.append(cast("AudioFrame", self.graph.pull()))
-            except (BlockingIOError, EOFError):
-                return ready
-
-
-def _pcm(frame: "AudioFrame") -> memoryview:
-    return memoryview(frame.planes[0])[: 2 * frame.samples]  # planes are padded
-
-
-def _seconds(frame: "AudioFrame") -> float:
-    return frame.samples / frame.sample_rate
-
-
-def _end_s(packet: "Packet[Any]") -> float:
-    """When it ends, by the file's clock; 0.0 where the file does not say so."""
-    if packet.pts is None or packet.time_base is None:
-        return 0.0
-    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
-
-
 def clock_of(container: "InputContainer") -> Clock:
     """The clock of an open file, before its first packet."""
     from av.format import Flags
@@ -459,7 +308,7 @@ def _limits(container: "InputContainer") -> tuple[float, float]:
     return start / 1_000_000, 0.0 if duration is None else (start + duration) / 1_000_000
 
 
-def _promised_s(container: "InputContainer", track: _Track) -> float:
+def _promised_s(container: "InputContainer", track: Track) -> float:
     """The duration that the file promises for a track; 0.0 for none.
 
     Of several tracks it may be that of the longest, which the file has whole where any of them goes on to its end.
@@ -484,7 +333,7 @@ def _declared_seconds(container: "InputContainer", stream: "AudioStream") -> flo
     return 0.0
 
 
-def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
+def _report(name: str, had_s: float, declared_s: float, track: Track) -> None:
     """Warn of what is missing; AudioError where everything is."""
     if had_s == 0:
         raise AudioError(
@@ -510,8 +359,3 @@ def _report(name: str, had_s: float, declared_s: float, track: _Track) -> None:
         logger.warning("%s: %d samples are NaN or infinite and were silenced", name, track.repair.silenced)
     if track.repair.peak:
         logger.warning("%s: samples reach %g but belong within ±1, and were cut off", name, track.repair.peak)
-
-
-def _reason(error: Exception) -> str:
-    """The cause in words; FFmpeg's errors repeat the file's name, and some have no text."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,6 @@
 """Frames of sound that FFmpeg's mixer refuses or would take wrongly, made ordinary ones.
 
-Knows one decoded frame at a time; how frames come out of a file is the business of `viska._containers`.
+Knows one decoded frame at a time; how frames come out of a file is the business of `viska._track`.
 """
 
 from typing import TYPE_CHECKING, Any
