@@ -288,6 +288,8 @@ def test_a_moment_before_a_join_is_all_the_silence_that_was_left_out_there():
     assert (told.start, told.end) == (1.8, 7.2)
     whole = segment(1.8, 13.5)
     assert at_its_speech(whole, heard, (7.2,)) == whole  # it speaks on both sides
+    rest = at_its_speech(segment(6.6, 13.5), heard, (7.2,))  # the last word before it is another's
+    assert (rest.start, rest.end) == (7.2, 13.5)
     assert at_its_speech(near, heard, (1.0, 7.0, 14.0)) == near
 
 

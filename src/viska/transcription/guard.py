@@ -247,7 +247,9 @@ def at_its_speech(segment: Segment, speech: SpeechTrack, joins_s: Sequence[float
     At `joins_s` the stretch leaves out silence of the recording: a moment before one may be as long as that. The rest
     of what is said beside the segment, which its edge cuts, is not its speech where there is enough without that.
     """
-    runs = list(speech.runs(segment.start, segment.end, pause_s=PAUSE_S))
+    inside = [join_s for join_s in joins_s if segment.start < join_s < segment.end]
+    parts = pairwise([segment.start, *inside, segment.end])
+    runs = [run for part in parts for run in speech.runs(*part, pause_s=PAUSE_S)]
     if not runs:
         return segment
     needed_s = BRISK_S_PER_LETTER * _letters_said(segment.text)
@@ -257,8 +259,8 @@ def at_its_speech(segment: Segment, speech: SpeechTrack, joins_s: Sequence[float
         if cut and sum(speech.spoken_s(*run) for run in rest) >= needed_s:
             runs = rest or runs
     first_s, last_s = runs[0][0], runs[-1][1]
-    before = max((join_s for join_s in joins_s if segment.start < join_s <= first_s), default=None)
-    behind = min((join_s for join_s in joins_s if last_s <= join_s < segment.end), default=None)
+    before = max((join_s for join_s in inside if join_s <= first_s), default=None)
+    behind = min((join_s for join_s in inside if last_s <= join_s), default=None)
     if before is not None or first_s - MARGIN_S - segment.start >= PAUSE_S:
         segment = replace(segment, start=max(first_s - MARGIN_S, before or 0.0))
     if behind is not None or segment.end - last_s - MARGIN_S >= PAUSE_S:
