@@ -16,10 +16,11 @@ import torch
 import viska
 from made_up import made_up_model
 from viska import timing
-from viska.drop_in import OPENAI_VERSION, Whisper, download_openai, openai_addresses
+from viska.drop_in import OPENAI_VERSION, Whisper, alignment_dumps, download_openai, openai_addresses
 from viska.errors import DownloadError
 from viska.faster_whisper import REFUSED
 from viska.tokenizer import get_tokenizer
+from viska.weights.registry import find_official
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,7 +102,7 @@ import viska
 installed = viska.install_as_whisper()
 import whisper, whisper.audio, whisper.decoding, whisper.normalizers.english, whisper.timing, whisper.utils
 import whisper.model as model
-from whisper import _MODELS, _download, audio, normalizers, tokenizer
+from whisper import _ALIGNMENT_HEADS, _MODELS, _download, audio, normalizers, tokenizer
 from whisper.transcribe import cli, transcribe
 from whisper.version import __version__
 assert whisper is installed is viska.install_as_whisper()
@@ -109,6 +110,7 @@ assert whisper.audio is audio is viska.audio and whisper.tokenizer is tokenizer 
 assert whisper.transcribe is transcribe and callable(cli) and callable(_download)
 assert model.Whisper is whisper.Whisper and issubclass(whisper.Whisper, viska.Whisper)
 assert model.TextDecoder is viska.model.TextDecoder and model.SDPA_AVAILABLE
+assert set(_MODELS) <= set(_ALIGNMENT_HEADS) <= set(whisper.available_models())
 assert whisper.available_models() == viska.available_models() and set(_MODELS) < set(whisper.available_models())
 assert __version__ == whisper.__version__ >= "20240930"
 assert normalizers.BasicTextNormalizer()("A, b!").split() == ["a", "b"]
@@ -215,6 +217,16 @@ def test_addresses_carry_their_digest_and_the_download_checks_it(tmp_path, monke
     (tmp_path / "tiny.en.pt").write_bytes(content)
     with pytest.raises(DownloadError):
         download_openai(f"http://127.0.0.1:9/{digest}/tiny.en.pt", str(tmp_path), in_memory=True)
+
+
+@pytest.mark.parametrize("name", ["tiny.en", "base", "large-v3", "turbo"])
+def test_packages_that_build_a_model_find_its_alignment_heads(name):
+    official = find_official(name)
+    with torch.device("meta"):
+        model = viska.Whisper(official.dims)
+    model._alignment_heads = model._default_alignment_heads().to("cpu")
+    model.set_alignment_heads(alignment_dumps()[name])
+    assert model.alignment_pairs == sorted(official.alignment_heads)
 
 
 def test_a_file_that_is_there_is_not_downloaded_again(tmp_path):

@@ -9,6 +9,8 @@ release whose behaviour it has; `transcribe` has `compat="openai"` and returns d
 into; the alignment heads of a model may be assigned. All else is Viska's own modules and classes.
 """
 
+import base64
+import gzip
 import re
 import sys
 from collections.abc import Iterable
@@ -92,6 +94,18 @@ def openai_addresses() -> dict[str, str]:
     return addresses
 
 
+def alignment_dumps() -> dict[str, bytes]:
+    """Model name -> its alignment heads as `set_alignment_heads` takes them: some packages build models themselves."""
+    dumps = {}
+    for name in weights.available_models():
+        official = find_official(name)
+        if official is not None and official.alignment_heads is not None:
+            flags = torch.zeros(official.dims.n_text_layer, official.dims.n_text_head, dtype=torch.bool)
+            flags[tuple(zip(*official.alignment_heads, strict=True))] = True
+            dumps[name] = base64.b85encode(gzip.compress(flags.numpy().tobytes(), mtime=0))
+    return dumps
+
+
 def install_as_whisper() -> ModuleType:
     """Make `import whisper`, and its submodules, mean Viska in this process from here on; returns that module.
 
@@ -121,6 +135,7 @@ def install_as_whisper() -> ModuleType:
         Whisper=Whisper,
         available_models=weights.available_models,
         load_model=load_model,
+        _ALIGNMENT_HEADS=alignment_dumps(),
         _MODELS=openai_addresses(),
         _download=download_openai,
         __version__=OPENAI_VERSION,
