@@ -26,15 +26,14 @@ from viska.transcription.guard import (
     apart,
     at_its_speech,
     is_echo,
-    is_looping,
     is_speechless,
     is_thin,
     judge,
     leaves_words_out,
     may_hide_speech,
     uncovered,
-    without_loops,
 )
+from viska.transcription.loops import is_looping, without_loops
 from viska.transcription.options import transcribe_options
 from viska.transcription.passage import Passage
 from viska.transcription.planner import PromptHistory, Window

@@ -17,7 +17,7 @@ from viska.transcription import Transcription, transcribe, transcribe_options
 from viska.transcription.assembler import Assembler
 from viska.transcription.backend import EngineBackend, ReferenceBackend
 from viska.transcription.fallback import Thresholds, decode_with_fallback
-from viska.transcription.passage import Passage
+from viska.transcription.hearing import Hearing
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window, clips_in_frames
 from viska.transcription.splitter import blanked, split
 
@@ -531,8 +531,8 @@ def test_a_short_window_is_heard_in_full_where_its_text_is_doubtful(model, monke
 @pytest.mark.parametrize("more", [{}, {"batch_size": 4}, {"temperature": (0.0, 0.6)}])
 def test_word_times_do_not_change_which_windows_are_heard(model, monkeypatch, more):
     heard = []
-    hear = Passage.hear
-    monkeypatch.setattr(Passage, "hear", lambda self, window, *rest: heard.append(window) or hear(self, window, *rest))
+    hear = Hearing.hear
+    monkeypatch.setattr(Hearing, "hear", lambda self, window, *rest: heard.append(window) or hear(self, window, *rest))
     options = {**FAST, "short_context": False, "condition_on_previous_text": False, **more}
     transcribe(model, noise(150), **options)
     plain, heard[:] = [*heard], []

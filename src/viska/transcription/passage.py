@@ -10,14 +10,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
 
-from torch import Tensor
-
-from viska.audio import FRAMES_PER_SECOND, N_FRAMES, pad_or_trim
+from viska.audio import FRAMES_PER_SECOND, N_FRAMES
 from viska.decoding import DecodingResult, tokenizer_for
 from viska.engine import Heard
 from viska.model import Whisper
 from viska.result import GuardEvent, Segment
-from viska.timing import Asides, align, merge_punctuations
+from viska.timing import Asides, WordTiming, align, merge_punctuations
 from viska.tokenizer import Tokenizer
 from viska.transcription.backend import Attempt, Backend
 from viska.transcription.confidence import rate_words, with_confidence
@@ -39,16 +37,16 @@ from viska.transcription.guard import (
     is_echo,
     is_half_heard,
     is_invented,
-    is_looping,
     is_silent,
     is_speechless,
     is_thin,
     judge,
     may_hide_speech,
-    without_loops,
 )
+from viska.transcription.hearing import Hearing
 from viska.transcription.journal import Checkpoint
 from viska.transcription.language import follow
+from viska.transcription.loops import is_looping, without_loops
 from viska.transcription.options import TranscribeOptions
 from viska.transcription.planner import PromptHistory, SequentialPlanner, Window
 from viska.transcription.silence import Recording, last_word_end, skip_silence
@@ -60,8 +58,6 @@ from viska.transcription.stretch import Stretch
 from viska.transcription.words import is_squeezed, pace_of, place_words, shorten_at_sentence_ends
 
 LEAST_REST = 100  # frames; a shorter rest of a packed window is not worth a window of its own
-SILENCE_BEHIND = 400  # frames; with less silence behind it, a shortened window makes the decoder loop
-LEAST_CONTEXT = 800  # frames
 REACH = 300  # frames behind the time of a text in which its last words are looked for
 
 
@@ -88,6 +84,7 @@ class Passage:
     ) -> None:
         self.model, self.backend, self.options, self.stretch = model, backend, options, stretch
         self.stop = stop
+        self.hearing = Hearing(backend, stretch, options)
         self.planner = SequentialPlanner(stretch.clips, history)
         self.thresholds = Thresholds(
             options.compression_ratio_threshold, options.logprob_threshold, options.no_speech_threshold
@@ -101,7 +98,6 @@ class Passage:
         self.last_speech_s = 0.0
         self.journal: Callable[[Checkpoint], None] | None = None
         self._told = 0, 0
-        self._heard: tuple[int, int, int, Heard] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -132,7 +128,7 @@ class Passage:
                 self._decide(window, result)
             self._note_down()
         self.finished = True
-        self._heard = None  # much memory, and the passage stays until its recording is through
+        self.hearing.forget()  # the passage stays until its recording is through
         self._note_down()
 
     def _note_down(self) -> None:
@@ -171,49 +167,14 @@ class Passage:
         self.speak(checkpoint.language)
         self.decided, self.events = list(checkpoint.segments), list(checkpoint.events)
 
-    def hear(self, window: Window, n_frames: int = N_FRAMES) -> Heard:
-        """What the encoder makes of a window, filled up to so many frames; kept for the next who asks."""
-        key = (window.start, window.size, n_frames)
-        if self._heard is None or self._heard[:3] != key:
-            mel: Tensor = self.stretch.frames(window.start, window.start + window.size)  # (n_mels, size)
-            self._heard = (*key, self.backend.encode(pad_or_trim(mel, n_frames)))
-        return self._heard[3]
-
-    def heard_for_text(self, window: Window) -> Heard:
-        """What the encoder made of a window for its text, with however much behind it."""
-        if self._heard is not None and self._heard[:2] == (window.start, window.size):
-            return self._heard[3]
-        return self.hear(window)
-
-    def hear_language(self, window: Window) -> dict[str, float]:
-        """Language code -> probability, by what a window says."""
-        rest = self.stretch.n_frames - window.start
-        if self._may_be_short and 0 < rest < window.size:
-            window = replace(window, size=rest)  # as it is heard for its text: it need not be encoded twice
-        heard = self.hear(window, self._context(window))
-        return self.backend.detect_language(heard, self.options.decoding.languages)
-
-    @property
-    def _may_be_short(self) -> bool:
-        """Whether windows shorter than half a minute are encoded as they are."""
-        asked = self.options.short_context
-        return self.backend.any_length and (self.backend.rounds if asked is None else asked)
-
-    def _context(self, window: Window) -> int:
-        """How many frames of a window to encode, silence behind its end included."""
-        if not self._may_be_short:
-            return N_FRAMES
-        enough = max(window.size + SILENCE_BEHIND, LEAST_CONTEXT)
-        return min(-(-enough // 16) * 16, N_FRAMES)
-
     def _attempts(self, window: Window) -> Iterator[Attempt]:
         """At the temperatures in order; before them all with a shorter context, where that is enough for the window."""
         temperatures = self.options.temperature
-        short = self._context(window)
+        short = self.hearing.context(window)
         if short < N_FRAMES:
-            yield self._attempt(self.hear(window, short), temperatures[0], window)
+            yield self._attempt(self.hearing.hear(window, short), temperatures[0], window)
         for temperature in temperatures:
-            yield self._attempt(self.hear(window), temperature, window)
+            yield self._attempt(self.hearing.hear(window), temperature, window)
 
     def _attempt(self, heard: Heard, temperature: float, window: Window) -> Attempt:
         options = self.options.decoding_at(temperature, window.prompt)
@@ -226,7 +187,7 @@ class Passage:
         Behind such a prompt the model says nothing, or goes on in the language of the prompt.
         """
         before = self.settled_language
-        language = follow(before, self.hear_language(window), self.options.language_detection_threshold)
+        language = follow(before, self.hearing.languages(window), self.options.language_detection_threshold)
         self.language, self.tokenizer = language, self._tokenizer_of(language)
         if self.spoke and language != before:
             self.planner.history.forget()
@@ -392,44 +353,51 @@ class Passage:
 
     def _with_words(self, found: Split, window: Window) -> tuple[Split, bool]:
         """The segments of a window with their words, and whether they are decided."""
-        options = self.options
+        options, own = self.options, self.options.compat is None
         own_tokens = [text_tokens(segment.tokens, self.tokenizer) for segment in found.segments]
-        own = options.compat is None
-        # Of what is left to the next window there is no text, whose time the last words would claim.
-        n_frames = (found.consumed if own else 0) or window.size
-        text = list(chain.from_iterable(own_tokens))
-        read = partial(self.backend.read, self.heard_for_text(window))
-        align_to = partial(align, read, self.tokenizer, text, asides=self._asides(own_tokens))
-        alignment = align_to(n_frames)
-        squeezed = self._breaks_off(window, n_frames) and is_squeezed(alignment)
-        if squeezed:
-            alignment = align_to(min(n_frames + REACH, window.size))
+        alignment, goes_on = self._aligned(own_tokens, found, window)
         pace = pace_of(alignment)
         if pace is not None:
             shorten_at_sentence_ends(alignment, pace)
         merge_punctuations(alignment, options.prepend_punctuations, options.append_punctuations)
         if options.guarded:
             rate_words(alignment, self.language if options.decoding.task == "transcribe" else "en")
-        n_tokens = [len(tokens) for tokens in own_tokens]
-        placed = place_words(
+        segments = place_words(
             found.segments,
-            n_tokens,
+            [len(tokens) for tokens in own_tokens],
             alignment,
             pace,
             offset_s=window.start_s,
             last_speech_s=self.last_speech_s,
             settle=own,
         )
-        segments = tuple(placed)
-        found = replace(found, segments=segments)
+        found = replace(found, segments=tuple(segments))
         end_s = last_word_end(segments)
-        if end_s is not None and end_s > window.start_s and (squeezed or (not own and not found.ends_closed)):
+        if end_s is not None and end_s > window.start_s and (goes_on or (not own and not found.ends_closed)):
             consumed = round(end_s * FRAMES_PER_SECOND) - window.start
             found = replace(found, consumed=max(found.consumed, consumed) if own else consumed)
-        decided = True
-        if options.hallucination_silence_threshold is not None:
+        return self._without_odd_words(found, window)
+
+    def _aligned(
+        self, own_tokens: Sequence[Sequence[int]], found: Split, window: Window
+    ) -> tuple[list[WordTiming], bool]:
+        """When the words of a window's segments are said, and whether they go on behind the time of their segments."""
+        # Of what is left to the next window there is no text, whose time the last words would claim.
+        n_frames = (found.consumed if self.options.compat is None else 0) or window.size
+        text = list(chain.from_iterable(own_tokens))
+        read = partial(self.backend.read, self.hearing.heard_for_text(window))
+        align_to = partial(align, read, self.tokenizer, text, asides=self._asides(own_tokens))
+        alignment = align_to(n_frames)
+        if self._breaks_off(window, n_frames) and is_squeezed(alignment):
+            return align_to(min(n_frames + REACH, window.size)), True
+        return alignment, False
+
+    def _without_odd_words(self, found: Split, window: Window) -> tuple[Split, bool]:
+        """The segments as far as their words do not look made up over silence, and whether they are decided."""
+        decided, threshold_s = True, self.options.hallucination_silence_threshold
+        if threshold_s is not None:
             recording = Recording(self.stretch.n_frames, self.last_speech_s)
-            found, decided = skip_silence(found, window, recording, options.hallucination_silence_threshold)
+            found, decided = skip_silence(found, window, recording, threshold_s)
         if decided and (end_s := last_word_end(found.segments)) is not None:
             self.last_speech_s = end_s
         return found, decided

@@ -223,9 +223,11 @@ class Transcription:
         """How probable each language is: in as many half minutes as are asked for, or else where somebody speaks."""
         n_asked, threshold = self.options.language_detection_segments, self.options.language_detection_threshold
         if n_asked is not None or first.stretch.speech is None:
-            return vote(map(first.hear_language, detection_windows(first.stretch.n_frames, n_asked or 1)), threshold)
+            return vote(
+                map(first.hearing.languages, detection_windows(first.stretch.n_frames, n_asked or 1)), threshold
+            )
         heard = (
-            ((first if stretch is first.stretch else self._passage(stretch)).hear_language(window), spoken_s)
+            ((first if stretch is first.stretch else self._passage(stretch)).hearing.languages(window), spoken_s)
             for stretch, window, spoken_s in where_spoken(self._stretches)
         )
         return vote_by_speech(heard, threshold)
