@@ -360,6 +360,8 @@ def test_absent_shard(tmp_path):
     folder = write_huggingface(tmp_path / "hf", shards=2)
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused(folder, "lacks model-00002-of-00002.safetensors")
+    write_json(folder / "model.safetensors.index.json", {"weight_map": {"a": "m" * 1000}})
+    refused(folder, f"lacks {'m' * 255}, which")
 
 
 # CTranslate2 --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from viska.weights.mapping import huggingface_names, tensor_shapes
 from viska.weights.vocabulary import read_added_tokens
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+LONGEST_NAME = 255  # bytes, on the file systems that there are
 PREFIX = "model."
 PROJECTION, EMBEDDINGS = "proj_out.weight", "decoder.embed_tokens.weight"
 
@@ -139,11 +140,12 @@ def _weight_files(folder: Path) -> list[Path]:
     if not isinstance(shards, dict) or not shards:
         raise CheckpointError(f"{index}: weight_map must name the file of every tensor")
     names = sorted({str(name) for name in shards.values()})
+    present = {path.name for path in folder.iterdir() if path.is_file()}  # to ask for a name that is too long fails
     for name in names:
         if Path(name).name != name or "\\" in name:
             raise CheckpointError(f"{index}: {short_repr(name)} must be the name of a file in the same folder")
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} lacks {name}, which {INDEX} names; fetch the model again")
+        if name not in present:
+            raise CheckpointError(f"{folder} lacks {name[:LONGEST_NAME]}, which {INDEX} names; fetch the model again")
     return [folder / name for name in names]
 
 
