@@ -44,6 +44,7 @@ from viska.transcription.guard import (
     may_hide_speech,
 )
 from viska.transcription.hearing import Hearing
+from viska.transcription.joins import parted, reaches_over
 from viska.transcription.journal import Checkpoint
 from viska.transcription.language import follow
 from viska.transcription.loops import is_looping, without_loops
@@ -224,7 +225,7 @@ class Passage:
         return found, True
 
     def _is_doubtful(self, found: Split) -> bool:
-        """Whether words are to tell the guard if speech under segments has no text, or if what has one is a guess.
+        """Whether words are to tell if speech has no text, if text is a guess, and where silence was left out in it.
 
         Not of a translation: its words have no time of their own.
         """
@@ -232,7 +233,10 @@ class Passage:
         if speech is None or self.options.decoding.task != "transcribe":
             return False
         signs = (may_hide_speech, is_thin, is_half_heard, is_invented)
-        return any(sign(segment, speech) for segment in found.segments for sign in signs)
+        return any(
+            reaches_over(segment, speech, self.stretch.long_joins_s) or any(sign(segment, speech) for sign in signs)
+            for segment in found.segments
+        )
 
     def _decide(self, window: Window, result: DecodingResult) -> None:
         found, decided = self._find(window, result)
@@ -252,6 +256,7 @@ class Passage:
             self.spoke, self.settled_language = True, self.language
         if self.options.compat is None and any(segment.words for segment in segments):
             segments = self._snapped(window, segments, found.consumed or window.size)
+            segments = [part for one in segments for part in parted(one, self.stretch.long_joins_s, self.tokenizer)]
         if self.stretch.speech is not None:
             segments = [with_confidence(segment, self.stretch.speech) for segment in segments]
             # Words say when a segment is said.

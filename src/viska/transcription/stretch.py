@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from viska.recording import LogMel
 from viska.result import Segment, Word
 from viska.transcription.packing import TimeMap
 from viska.transcription.speech import SpeechTrack
+
+LONG_PAUSE_S = 3.0
+"""Silence so long parts what is said on both sides of it; a shorter one is how people speak."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,12 @@ class Stretch:
         """Where its pieces meet, in its own time."""
         ends = accumulate(end - start for start, end in self.pieces[:-1])
         return tuple(end / FRAMES_PER_SECOND for end in ends)
+
+    @cached_property
+    def long_joins_s(self) -> tuple[float, ...]:
+        """Those of them at which a long pause of the recording is left out."""
+        left_out = ((behind - end) / FRAMES_PER_SECOND for (_, end), (behind, _) in pairwise(self.pieces))
+        return tuple(join_s for join_s, gap_s in zip(self.joins_s, left_out, strict=True) if gap_s >= LONG_PAUSE_S)
 
     def frames(self, first: int, last: int) -> Tensor:
         """Its log-mel from one frame to another, (n_mels, last - first); behind its end is half a minute of silence."""
