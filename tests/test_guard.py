@@ -31,6 +31,7 @@ from viska.transcription.guard import (
     judge,
     leaves_words_out,
     may_hide_speech,
+    silent_s,
     uncovered,
 )
 from viska.transcription.loops import is_looping, without_loops
@@ -561,17 +562,40 @@ def events(passage: Passage) -> list[tuple]:
 
 
 def test_a_window_in_which_nothing_is_heard_is_not_decoded(passage):
-    job = passage(track((70, 73), length_s=90), 9000)
+    job = passage(track((61, 64), length_s=90), 9000)
     steps = job.steps()
     next(steps)
     assert job.position_s == 60
     with pytest.raises(StopIteration):
-        steps.send(result_of(said(10, 13, " Hello there.")))
+        steps.send(result_of(said(1, 4, " Hello there.")))
     assert [one.text for one in job.decided] == [" Hello there."]
 
 
+def test_a_window_begins_behind_silence(passage):
+    job = passage(track((20, 23), (24, 31), length_s=90), 9000)
+    steps = job.steps()
+    next(steps)
+    assert job.position_s == 19.7
+    with pytest.raises(StopIteration):
+        steps.send(result_of([*said(0.3, 3.4, " Hello there."), *said(4.4, 11.4, " Come in, and sit down.")]))
+    assert [(round(one.start, 2), round(one.end, 2)) for one in job.decided] == [(20.0, 23.1), (24.1, 31.1)]
+
+
+@pytest.mark.parametrize(
+    ("begins", "quiet_s"), [(0.0, 0.0), (2.2, 0.0), (2.3, 2.0), (12.34, 12.04), (29.9, 29.6), (30.0, 30.0), (41, 30.0)]
+)
+def test_silence_at_the_beginning_of_a_window_is_left_out_where_it_is_long(begins, quiet_s):
+    heard = track((10 + begins, 10 + begins + 5), length_s=60)
+    assert silent_s(heard, Window(1000, 3000, ())) == pytest.approx(quiet_s)
+
+
+def test_silence_is_where_no_text_could_be_believed():
+    faint = SpeechTrack(np.full(3000, 0.2, dtype=np.float32))
+    assert silent_s(faint, Window(0, 3000, ())) == 0
+
+
 def test_made_up_text_is_neither_kept_nor_built_upon(passage):
-    job = passage(track((1, 4), (35, 35.05), length_s=60), 6000)
+    job = passage(track((1, 4), (31, 31.05), length_s=60), 6000)
     first = result_of([*said(0, 5, " Hello there."), *said(20, 30, " Thank you.")], avg_logprob=-0.6)
     prompts = work(job, first, result_of(said(0, 30, " Bye."), avg_logprob=-0.6))
     assert [one.text for one in job.decided] == [" Hello there."]
@@ -644,6 +668,9 @@ def test_speech_that_a_segment_hides_is_found_by_the_times_of_its_words(passage,
     assert [event[2:] for event in events(job)] == [("recovered", "speech without text", hidden.strip())]
 
 
+A_SOUND = (1.0, 1.05)  # for which the window begins where it does
+
+
 def test_words_said_behind_the_time_of_their_segment_are_looked_for_there(passage, monkeypatch):
     text = " Turn off the light in the hall."
     words = [" Turn", " off", " the", " light", " in", " the", " hall."]
@@ -657,7 +684,7 @@ def test_words_said_behind_the_time_of_their_segment_are_looked_for_there(passag
 
     monkeypatch.setattr("viska.transcription.passage.align", aligned)
     monkeypatch.setattr("viska.transcription.passage.text_tokens", lambda tokens, _: [7] * (7 if tokens else 0))
-    job = passage(track((3.5, 7), (20, 21)), n_frames=6000, word_timestamps=True)
+    job = passage(track(A_SOUND, (3.5, 7), (9, 10)), n_frames=6000, word_timestamps=True)
     steps = job.steps()
     next(steps)
     window = result_of([*said(3, 5, text), BEGIN + 250, *TOKENIZER.encode(" Then")])
@@ -668,7 +695,7 @@ def test_words_said_behind_the_time_of_their_segment_are_looked_for_there(passag
     assert job.planner.seek == 700  # the next window does not hear them again
 
     reached.clear()
-    paused = passage(track((3.5, 4.8), (5.4, 7)), n_frames=6000, word_timestamps=True)
+    paused = passage(track(A_SOUND, (3.5, 4.8), (5.4, 7)), n_frames=6000, word_timestamps=True)
     steps = paused.steps()
     next(steps)
     steps.send(window)

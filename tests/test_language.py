@@ -181,7 +181,7 @@ def test_the_first_half_minute_alone_decides_unless_more_are_asked_for(model, mo
 def test_the_language_is_told_where_somebody_speaks(model, monkeypatch, batched):
     hears = Hears(monkeypatch, {"en": 0.9, "de": 0.1}, {"en": 0.1, "de": 0.9})
     speech = np.zeros(round(120 * SAMPLE_RATE / FRAME_SAMPLES), dtype=np.float32)
-    for start_s, end_s in ((40, 43), (75, 88), (95, 118)):  # a word in English, in a recording in German
+    for start_s, end_s in ((40, 43), (75, 88), (105, 118)):  # a word in English, in a recording in German
         speech[round(start_s * SAMPLE_RATE / FRAME_SAMPLES) : round(end_s * SAMPLE_RATE / FRAME_SAMPLES)] = 1
     activity = VoiceActivity(torch.from_numpy(speech), 120 * SAMPLE_RATE)
     monkeypatch.setattr("viska.transcription.cutting.voice_activity", lambda _samples: activity)

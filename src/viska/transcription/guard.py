@@ -49,6 +49,9 @@ LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
 """Heard along with missed speech on both sides: voice activity comes late and ends early."""
+LONG_LEAD_S = 2.0
+"""Silence at the beginning of a window that the window is moved behind: a decoder hears a short sentence after it as
+nothing or as another one, and puts the first text into the first second whatever is said when."""
 LEAST_ADVANCE_S = 10.0
 """Of a window that is moved, so that moving windows cannot cost more than three decodings for one."""
 ECHO_BYTES = 40
@@ -120,9 +123,16 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(kept, dropped, again, tuple(missed), settled_s, echo)
 
 
-def is_silent(speech: SpeechTrack, window: Window) -> bool:
-    """Whether no text of a window could be believed, so that there is no use in decoding it."""
-    return speech.peak(window.start_s, window.end_s) < SURE_PEAK
+def silent_s(speech: SpeechTrack, window: Window) -> float:
+    """How long, from its beginning on, no text of a window could be believed, so that there is no use in decoding it.
+
+    All of it at most, and 0 where that would hardly move the window.
+    """
+    audible_s = speech.first(window.start_s, window.end_s, SURE_PEAK)
+    if audible_s is None:
+        return window.duration_s
+    before_s = audible_s - EDGE_S - window.start_s
+    return before_s if before_s >= LONG_LEAD_S else 0.0
 
 
 def is_speechless(speech: SpeechTrack, window: Window) -> bool:

@@ -1,10 +1,13 @@
 """The language of a recording, and of each window where it changes within the recording."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
-from viska.audio import N_FRAMES
+from viska.audio import FRAMES_PER_SECOND, N_FRAMES
+from viska.transcription.guard import silent_s
 from viska.transcription.planner import Window
+from viska.transcription.speech import SpeechTrack
 from viska.transcription.stretch import Stretch
 
 Place: TypeAlias = tuple[Stretch, Window, float]
@@ -30,10 +33,21 @@ def where_spoken(stretches: Sequence[Stretch]) -> list[Place]:
         (stretch, window, stretch.speech.spoken_s(window.start_s, window.end_s))
         for stretch in stretches
         if stretch.speech is not None
-        for window in detection_windows(stretch.n_frames)
+        for window in _audible_windows(stretch.speech, stretch.n_frames)
     ]
     spoken = [place for place in places if place[2] >= LEAST_SPEECH_S]
-    return spoken[:MOST_WINDOWS] or [max(places, key=lambda place: place[2])]
+    silent = stretches[0], Window(0, N_FRAMES, ()), 0.0
+    return spoken[:MOST_WINDOWS] or [max(places, key=lambda place: place[2], default=silent)]
+
+
+def _audible_windows(speech: SpeechTrack, n_frames: int) -> Iterator[Window]:
+    """Windows that begin behind silence, as those of a text do: the first one need not be encoded twice."""
+    window = Window(0, N_FRAMES, ())
+    while window.start < n_frames:
+        quiet_s = silent_s(speech, window)
+        if not quiet_s:
+            yield window
+        window = replace(window, start=window.start + (round(quiet_s * FRAMES_PER_SECOND) or N_FRAMES))
 
 
 def vote_by_speech(heard: Iterable[tuple[Mapping[str, float], float]], threshold: float | None) -> dict[str, float]:

@@ -37,11 +37,11 @@ from viska.transcription.guard import (
     is_echo,
     is_half_heard,
     is_invented,
-    is_silent,
     is_speechless,
     is_thin,
     judge,
     may_hide_speech,
+    silent_s,
 )
 from viska.transcription.hearing import Hearing
 from viska.transcription.joins import parted, reaches_over
@@ -117,8 +117,8 @@ class Passage:
         """Yields attempts and is sent their results; ends with the passage."""
         while (window := self.planner.next()) is not None:
             self.position_s = self.stretch.start_s(window.start_s)
-            if self.stretch.speech is not None and is_silent(self.stretch.speech, window):
-                self.planner.skip(window)
+            if self.stretch.speech is not None and (quiet_s := silent_s(self.stretch.speech, window)):
+                self.planner.skip(window, round(quiet_s * FRAMES_PER_SECOND))
                 continue
             if self.options.multilingual:
                 window = self._follow_language(window)
