@@ -342,8 +342,8 @@ class Passage:
         return kept if sound else ()
 
     def _settled_s(self, window: Window, found: Split) -> float:
-        """Up to where a window is decided."""
-        return window.start_s + (found.consumed or window.size) / FRAMES_PER_SECOND
+        """Up to where a window is decided: not beyond its end, whatever its text claims."""
+        return window.start_s + (min(found.consumed, window.size) or window.size) / FRAMES_PER_SECOND
 
     def _note(self, action: str, reason: str, span: Span, text: str) -> None:
         end_s = self.stretch.n_frames / FRAMES_PER_SECOND  # text may claim to be said in the silence behind it

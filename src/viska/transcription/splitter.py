@@ -43,7 +43,7 @@ def split(result: DecodingResult, window: Window, tokenizer: Tokenizer, *, least
         segment = _segment(slice(None), window.start_s, window.start_s + duration, result, window, tokenizer)
         return Split((segment,), window.size, ends_closed)
 
-    consumed = min((tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP, window.size)
+    consumed = (tokens[cuts[-1] - 1] - tokenizer.timestamp_begin) * FRAMES_PER_TIMESTAMP
     if ends_closed:
         cuts.append(len(tokens))  # nothing is said after the last segment
     segments = [
