@@ -11,7 +11,6 @@ from itertools import pairwise
 from math import inf
 from typing import TypeAlias
 
-from viska.audio import FRAMES_PER_SECOND
 from viska.result import Segment
 from viska.transcription.planner import Window
 from viska.transcription.speech import SPOKEN, SpeechTrack
@@ -50,9 +49,9 @@ LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
 """Heard along with missed speech on both sides: voice activity comes late and ends early."""
-LONG_SILENCE_S = 2.0
-"""Silence at an edge of a window that is not decoded with it. A decoder hears a short sentence behind it as nothing or
-as another one, and puts the first text into the first second whatever is said when; silence at the end takes time."""
+LONG_LEAD_S = 2.0
+"""Silence at the beginning of a window that the window is moved behind: a decoder hears a short sentence after it as
+nothing or as another one, and puts the first text into the first second whatever is said when."""
 LEAST_ADVANCE_S = 10.0
 """Of a window that is moved, so that moving windows cannot cost more than three decodings for one."""
 ECHO_BYTES = 40
@@ -129,19 +128,11 @@ def silent_s(speech: SpeechTrack, window: Window) -> float:
 
     All of it at most, and 0 where that would hardly move the window.
     """
-    sound = speech.bounds(window.start_s, window.end_s, SURE_PEAK)
-    if sound is None:
+    audible_s = speech.first(window.start_s, window.end_s, SURE_PEAK)
+    if audible_s is None:
         return window.duration_s
-    before_s = sound[0] - EDGE_S - window.start_s
-    return before_s if before_s >= LONG_SILENCE_S else 0.0
-
-
-def before_silence(speech: SpeechTrack, window: Window) -> Window:
-    """The window without the silence at its end, where that is long."""
-    sound = speech.bounds(window.start_s, window.end_s, SURE_PEAK)
-    if sound is None or window.end_s - sound[1] - MARGIN_S < LONG_SILENCE_S:
-        return window
-    return replace(window, size=round((sound[1] + MARGIN_S) * FRAMES_PER_SECOND) - window.start)
+    before_s = audible_s - EDGE_S - window.start_s
+    return before_s if before_s >= LONG_LEAD_S else 0.0
 
 
 def is_speechless(speech: SpeechTrack, window: Window) -> bool:

@@ -1,10 +1,11 @@
 """The language of a recording, and of each window where it changes within the recording."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from viska.audio import FRAMES_PER_SECOND, N_FRAMES
-from viska.transcription.guard import before_silence, silent_s
+from viska.transcription.guard import silent_s
 from viska.transcription.planner import Window
 from viska.transcription.speech import SpeechTrack
 from viska.transcription.stretch import Stretch
@@ -40,15 +41,13 @@ def where_spoken(stretches: Sequence[Stretch]) -> list[Place]:
 
 
 def _audible_windows(speech: SpeechTrack, n_frames: int) -> Iterator[Window]:
-    """Windows without silence at their edges, as those of a text are: the first one need not be encoded twice."""
-    start = 0
-    while start < n_frames:
-        window = Window(start, min(N_FRAMES, n_frames - start), ())
+    """Windows that begin behind silence, as those of a text do: the first one need not be encoded twice."""
+    window = Window(0, N_FRAMES, ())
+    while window.start < n_frames:
         quiet_s = silent_s(speech, window)
         if not quiet_s:
-            window = before_silence(speech, window)
             yield window
-        start += round(quiet_s * FRAMES_PER_SECOND) or window.size
+        window = replace(window, start=window.start + (round(quiet_s * FRAMES_PER_SECOND) or N_FRAMES))
 
 
 def vote_by_speech(heard: Iterable[tuple[Mapping[str, float], float]], threshold: float | None) -> dict[str, float]:

@@ -33,7 +33,6 @@ from viska.transcription.guard import (
     Span,
     apart,
     at_its_speech,
-    before_silence,
     cuts_speech,
     is_echo,
     is_half_heard,
@@ -116,8 +115,11 @@ class Passage:
 
     def steps(self) -> Generator[Attempt, DecodingResult, None]:
         """Yields attempts and is sent their results; ends with the passage."""
-        while (window := self._next()) is not None:
+        while (window := self.planner.next()) is not None:
             self.position_s = self.stretch.start_s(window.start_s)
+            if self.stretch.speech is not None and (quiet_s := silent_s(self.stretch.speech, window)):
+                self.planner.skip(window, round(quiet_s * FRAMES_PER_SECOND))
+                continue
             if self.options.multilingual:
                 window = self._follow_language(window)
             result = yield from self._decode(window)
@@ -129,16 +131,6 @@ class Passage:
         self.finished = True
         self.hearing.forget()  # the passage stays until its recording is through
         self._note_down()
-
-    def _next(self) -> Window | None:
-        """The next window with sound in it, without long silence at its edges; None at the end."""
-        speech = self.stretch.speech
-        while (window := self.planner.next()) is not None and speech is not None:
-            quiet_s = silent_s(speech, window)
-            if not quiet_s:
-                return before_silence(speech, window)
-            self.planner.skip(window, round(quiet_s * FRAMES_PER_SECOND))
-        return window
 
     def _note_down(self) -> None:
         if self.journal is not None:
@@ -200,7 +192,7 @@ class Passage:
         self.language, self.tokenizer = language, self._tokenizer_of(language)
         if self.spoke and language != before:
             self.planner.history.forget()
-        return replace(window, prompt=self.planner.history.prompt())
+        return self.planner.next() or window
 
     def _decode(self, window: Window) -> Generator[Attempt, DecodingResult, DecodingResult]:
         """What a window says, by the first attempt that passes the thresholds, or the best of those that fail."""
@@ -342,8 +334,8 @@ class Passage:
         return kept if sound else ()
 
     def _settled_s(self, window: Window, found: Split) -> float:
-        """Up to where a window is decided: not beyond its end, whatever its text claims."""
-        return window.start_s + (min(found.consumed, window.size) or window.size) / FRAMES_PER_SECOND
+        """Up to where a window is decided."""
+        return window.start_s + (found.consumed or window.size) / FRAMES_PER_SECOND
 
     def _note(self, action: str, reason: str, span: Span, text: str) -> None:
         end_s = self.stretch.n_frames / FRAMES_PER_SECOND  # text may claim to be said in the silence behind it

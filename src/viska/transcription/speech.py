@@ -37,12 +37,10 @@ class SpeechTrack:
         """The highest probability of speech from one time to another; 0 where there is nothing between them."""
         return float(self.between(start_s, end_s).max(initial=0.0))
 
-    def bounds(self, start_s: float, end_s: float, least: float) -> tuple[float, float] | None:
-        """From when to when, between two times, the probability of speech is so high; None where it never is."""
+    def first(self, start_s: float, end_s: float, least: float) -> float | None:
+        """When, between two times, the probability of speech is so high for the first time; None where it never is."""
         places = np.flatnonzero(self.between(start_s, end_s) >= least)
-        if not len(places):
-            return None
-        return start_s + float(places[0]) / FRAMES_PER_SECOND, start_s + float(places[-1] + 1) / FRAMES_PER_SECOND
+        return start_s + float(places[0]) / FRAMES_PER_SECOND if len(places) else None
 
     def share(self, start_s: float, end_s: float) -> float:
         """The mean probability of speech from one time to another; 0 where there is nothing between them."""
