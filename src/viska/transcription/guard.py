@@ -49,7 +49,7 @@ LEFT_OUT_S = 2.0
 """Speech under one word, beyond what it takes to say it slowly, that shows that the decoder left words out there."""
 EDGE_S = 0.3
 """Heard along with missed speech on both sides: voice activity comes late and ends early."""
-LONG_LEAD_S = 2.0
+LONG_SILENCE_S = 2.0
 """Silence at the beginning of a window that the window is moved behind: a decoder hears a short sentence after it as
 nothing or as another one, and puts the first text into the first second whatever is said when."""
 LEAST_ADVANCE_S = 10.0
@@ -132,7 +132,7 @@ def silent_s(speech: SpeechTrack, window: Window) -> float:
     if audible_s is None:
         return window.duration_s
     before_s = audible_s - EDGE_S - window.start_s
-    return before_s if before_s >= LONG_LEAD_S else 0.0
+    return before_s if before_s >= LONG_SILENCE_S else 0.0
 
 
 def is_speechless(speech: SpeechTrack, window: Window) -> bool:

@@ -13,14 +13,14 @@ from viska.tokenizer import Tokenizer
 from viska.transcription.speech import SpeechTrack
 from viska.transcription.splitter import text_tokens
 
-LEAST_SPOKEN_S = 0.2
+LEAST_ON_A_SIDE_S = 0.2
 """Speech on one side of a join that may be a word; with less, the model's times are off."""
 
 
 def reaches_over(segment: Segment, speech: SpeechTrack, joins_s: Sequence[float]) -> bool:
     """Whether somebody speaks under a segment on both sides of a join: its words are to tell where to part it."""
     return bool(segment.text.strip()) and any(
-        min(speech.spoken_s(segment.start, join_s), speech.spoken_s(join_s, segment.end)) >= LEAST_SPOKEN_S
+        min(speech.spoken_s(segment.start, join_s), speech.spoken_s(join_s, segment.end)) >= LEAST_ON_A_SIDE_S
         for join_s in joins_s
         if segment.start < join_s < segment.end
     )
