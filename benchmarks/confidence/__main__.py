@@ -1,4 +1,4 @@
-"""Fit the confidence of words and segments on half of a corpus, and measure it on the other half."""
+"""Fit the confidence of words and segments on a part of a corpus, and measure it on the rest."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import torch
 from benchmarks.confidence.collect import Observed, Recording, collect
 from benchmarks.confidence.fit import fit, predicted, worth
@@ -15,6 +16,9 @@ from viska.evaluation.calibration import Calibration
 from viska.evaluation.manifest import read_manifest
 from viska.transcription.confidence import SEGMENT, WORD, Features
 from viska.weights import load_model
+
+FOLDS = 5
+RESAMPLED = 1000
 
 
 def main() -> int:
@@ -37,22 +41,61 @@ def main() -> int:
 
 
 def report(recordings: Sequence[Recording]) -> None:
-    """Fit on one half and print what that gives on the other."""
-    halves = [[r for r in recordings if int(_draw(r.path), 16) % 2 == side] for side in (0, 1)]
-    fitted, held_out = ([word for recording in half for word in recording.words] for half in halves)
-    word_weights = fit([w.word_features for w in fitted], [w.correct for w in fitted])
-    segments = [segments_of(half) for half in halves]
-    segment_weights = fit(*map(list, zip(*segments[0], strict=True)))
-    _show(f"words: fitted on {len(fitted)}, measured on {len(held_out)} of {len(halves[1])} recordings")
+    """Fit on one half and print what that gives on the other, both ways; then in cross-validation."""
+    halves = _parts(recordings, 2)
+    _halves(halves[0], halves[1])
+    _halves(halves[1], halves[0])
+    _crossed(recordings)
+
+
+def _halves(fitted: Sequence[Recording], held_out: Sequence[Recording]) -> None:
+    known, unknown = _words(fitted), _words(held_out)
+    word_weights = fit([w.word_features for w in known], [w.correct for w in known])
+    segment_weights = fit(*map(list, zip(*segments_of(fitted), strict=True)))
+    _show(f"words: fitted on {len(known)}, measured on {len(unknown)} of {len(held_out)} recordings")
     _show(f"WORD = {_rounded(word_weights)}\nSEGMENT = {_rounded(segment_weights)}")
-    right = [w.correct for w in held_out]
-    _row("raw word probability", worth([w.probability for w in held_out], right))
-    table = [w.word_features for w in held_out]
+    right = [w.correct for w in unknown]
+    _row("raw word probability", worth([w.probability for w in unknown], right))
+    table = [w.word_features for w in unknown]
     _row("word confidence, just fitted", worth(predicted(table, word_weights).tolist(), right))
     _row("word confidence, as shipped", worth(predicted(table, WORD).tolist(), right))
-    table = [w.segment_features for w in held_out]
+    table = [w.segment_features for w in unknown]
     _row("segment confidence, just fitted", worth(predicted(table, segment_weights).tolist(), right))
     _row("segment confidence, as shipped", worth(predicted(table, SEGMENT).tolist(), right))
+
+
+def _crossed(recordings: Sequence[Recording]) -> None:
+    """Each fifth of the recordings by weights from the others; the interval is over recordings (bootstrap)."""
+    folds = _parts(recordings, FOLDS)
+    rated: list[list[tuple[float, float, bool]]] = []  # of each recording: confidence, probability, and truth of a word
+    for held_out in folds:
+        known = _words([recording for fold in folds if fold is not held_out for recording in fold])
+        weights = fit([w.word_features for w in known], [w.correct for w in known])
+        for recording in held_out:
+            sure = predicted([w.word_features for w in recording.words], weights).tolist()
+            rated.append([(c, w.probability, w.correct) for c, w in zip(sure, recording.words, strict=True)])
+    words = [word for recording in rated for word in recording]
+    right = [w[2] for w in words]
+    _show(f"{FOLDS}-fold cross-validation over {len(recordings)} recordings")
+    _row("raw word probability", worth([w[1] for w in words], right))
+    _row("word confidence", worth([w[0] for w in words], right))
+    draw = np.random.default_rng(0)
+    gains = [_gain([rated[n] for n in draw.integers(len(rated), size=len(rated))]) for _ in range(RESAMPLED)]
+    low, high = np.percentile(gains, (2.5, 97.5))
+    _show(f"area gained {_gain(rated):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
+
+
+def _gain(rated: Sequence[Sequence[tuple[float, float, bool]]]) -> float:
+    sure, raw, right = zip(*(word for recording in rated for word in recording), strict=True)
+    return (worth(sure, right).area or 0.0) - (worth(raw, right).area or 0.0)
+
+
+def _parts(recordings: Sequence[Recording], n: int) -> list[list[Recording]]:
+    return [[recording for recording in recordings if int(_draw(recording.path), 16) % n == part] for part in range(n)]
+
+
+def _words(recordings: Sequence[Recording]) -> list[Observed]:
+    return [word for recording in recordings for word in recording.words]
 
 
 def segments_of(recordings: Sequence[Recording]) -> list[tuple[Features, float, float]]:
