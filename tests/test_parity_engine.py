@@ -43,5 +43,6 @@ def test_what_differs_is_named():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(5400)
 def test_base_says_the_same_on_the_short_recordings_of_the_corpus(corpus):
     assert main([str(corpus / "manifest.jsonl"), "--longest", "12"]) == 0
