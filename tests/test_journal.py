@@ -247,7 +247,7 @@ def test_a_journal_that_cannot_be_read_or_written(tmp_path, monkeypatch):
     journal.append(1, NEW)  # what the job goes on to decide is not lost with it
     with pytest.raises(OptionError, match="journal is 5; accepted is the path of a file, or None"):
         Journal(5, JOB)
-    with pytest.raises(OptionError, match="cannot be read: .*embedded null"):
+    with pytest.raises(OptionError, match=r"cannot be read: .*embedded null"):
         Journal(str(tmp_path / "a\0b"), JOB)
 
 
