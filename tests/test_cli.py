@@ -12,7 +12,7 @@ import pytest
 import viska
 from viska.cli import main
 from viska.cli.inputs import expand, output_names
-from viska.cli.parser import transcribe_parser, with_underscores
+from viska.cli.parser import for_argparse, transcribe_parser
 from viska.cli.run import ladder, options_of
 from viska.cli.show import open_streams
 from viska.errors import AudioError, OutputError
@@ -385,7 +385,19 @@ def test_temperatures_climb_to_1(first, step, temperatures):
 def test_hyphens_are_taken_for_underscores_in_flags_alone():
     given = ["my-talk.wav", "--beam-size", "5", "--initial-prompt=so-so", "-o", "a-b", "--", "--not-a-flag"]
     expected = ["my-talk.wav", "--beam_size", "5", "--initial_prompt=so-so", "-o", "a-b", "--", "--not-a-flag"]
-    assert with_underscores(given) == expected
+    assert for_argparse(given) == expected
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, capsys):
+    assert main([str(tmp_path / "red\x1b[31m.wav")]) == 3
+    assert "red\\x1b[31m.wav" in capsys.readouterr().err
+
+
+def test_lists_that_begin_with_a_negative_number_are_values():
+    given = ["a.wav", "--suppress-tokens", "-1,50257", "--", "--suppress_tokens", "-1,50257"]
+    assert for_argparse(given) == ["a.wav", "--suppress_tokens=-1,50257", *given[3:]]
+    assert transcribe_parser().parse_args(for_argparse(given[:3])).suppress_tokens == "-1,50257"
+    assert transcribe_parser().parse_args(for_argparse(["a.wav", "--suppress_tokens", "-1"])).suppress_tokens == "-1"
 
 
 def viska_process(*arguments: str, **settings) -> subprocess.CompletedProcess:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_recordings_by_their_place_or_embedded(clips, tmp_path):
     embedded = players(clips, tmp_path, embed=True)
     assert embedded[clips[1].path].startswith("data:audio/")
     assert set(embedded) == set(by_place)
+
+
+def test_a_recording_behind_a_link(clips, tmp_path):
+    """Struck out by its name alone, `link/..` would be the folder of the link."""
+    there = tmp_path / "there"
+    (there / "inner").mkdir(parents=True)
+    (there / "a.wav").write_bytes(clips[0].file.read_bytes())
+    (tmp_path / "link").symlink_to(there / "inner", target_is_directory=True)
+    clip = replace(clips[0], file=tmp_path / "link" / ".." / "a.wav")
+    assert players([clip], tmp_path)[clip.path] == "there/a.wav"
+    assert players([clip], tmp_path / "link" / "..")[clip.path] == "a.wav"
 
 
 def test_a_folder_whose_name_is_no_text(clips, tmp_path):

@@ -1,11 +1,10 @@
-import argparse
 import json
 
 import pytest
 
 from checkpoint_files import SMALL, write_huggingface, write_pt
 from model_server import model_server
-from viska.cli.models import add_models_parser, run_models
+from viska.cli import main
 from viska.weights import available_models
 from viska.weights.load import read_checkpoint
 
@@ -27,9 +26,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def run(*words):
-    parser = argparse.ArgumentParser()
-    add_models_parser(parser.add_subparsers(dest="command"))
-    return run_models(parser.parse_args(["models", *words]))
+    return main(["models", *words])
 
 
 def test_the_list_without_any_model(root, capsys):

@@ -18,9 +18,9 @@ class Command:
 
 
 def _models_parser() -> argparse.ArgumentParser:
-    from viska.cli.models import add_models_parser
+    from viska.cli.models import models_parser
 
-    return add_models_parser(argparse.ArgumentParser(prog="viska").add_subparsers())
+    return models_parser()
 
 
 def _models(arguments: Sequence[str]) -> int:

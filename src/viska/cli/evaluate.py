@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viska.cli.parser import add_transcription_flags
-from viska.cli.show import discard_output, output_full
+from viska.cli.show import discard_output, output_full, tell
 from viska.errors import OptionError, OutputError, ViskaError
 
 if TYPE_CHECKING:
@@ -228,9 +228,9 @@ def _evaluate(clips: "list[Clip]", engine: "Engine") -> "Iterator[Score]":
 
     for i, one in enumerate(evaluate(clips, engine), start=1):
         if one.error is not None:
-            print(f"viska: error: {one.path}: {one.error}", file=sys.stderr)
+            tell(f"viska: error: {one.path}: {one.error}")
         figure = f"{one.invented} words made up" if one.silent else f"{percent(one.error_rate)} % errors"
-        print(f"{i}/{len(clips)}  {one.path}  {'failed' if one.error else figure}", file=sys.stderr)
+        tell(f"{i}/{len(clips)}  {one.path}  {'failed' if one.error else figure}")
         yield one
 
 

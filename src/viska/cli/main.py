@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
-from viska.cli.parser import transcribe_parser, with_underscores
+from viska.cli.parser import for_argparse, transcribe_parser
 from viska.cli.run import run_transcribe
-from viska.cli.show import discard_output, open_streams, output_full
+from viska.cli.show import complain, discard_output, open_streams, output_full
 from viska.errors import ViskaError
 
 INTERRUPTED = 130
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except ViskaError as error:
-        return report(error)
+        return complain(error)
     except KeyboardInterrupt:
         print("viska: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -40,16 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is not None or error.errno not in FULL:
             raise
         discard_output()  # of files one would know the name
-        return report(output_full(error))
+        return complain(output_full(error))
 
 
 def _run(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in COMMANDS:
-        return COMMANDS[arguments[0]].run(with_underscores(arguments[1:]))
-    return run_transcribe(transcribe_parser().parse_args(with_underscores(arguments)))
-
-
-def report(error: ViskaError) -> int:
-    """Say what is wrong, on standard error; returns the exit status for it."""
-    print(f"viska: error: {error}", file=sys.stderr)
-    return error.exit_code
+        return COMMANDS[arguments[0]].run(for_argparse(arguments[1:]))
+    return run_transcribe(transcribe_parser().parse_args(for_argparse(arguments)))

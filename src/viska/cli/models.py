@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from viska.cli.show import complain
 from viska.errors import UnknownModelError, ViskaError
 from viska.weights import cache
 from viska.weights.convert import STORED, convert_model
@@ -18,9 +19,9 @@ from viska.weights.load import locate
 from viska.weights.registry import available_models, find_official
 
 
-def add_models_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    """Add the command `models` with its own commands; `run_models` runs what was parsed."""
-    parser = subparsers.add_parser("models", help="list, fetch, remove and convert models", description=__doc__)
+def models_parser() -> argparse.ArgumentParser:
+    """The parser of `viska models`, with its own commands."""
+    parser = argparse.ArgumentParser(prog="viska models", description=__doc__)
     _add_common(parser, default=None)
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     actions = parser.add_subparsers(dest="models_action", metavar="ACTION")
@@ -59,7 +60,7 @@ def _add_common(parser: argparse.ArgumentParser, default: Any) -> None:
 
 
 def run_models(args: argparse.Namespace) -> int:
-    """Run what `add_models_parser` has parsed; returns the exit status."""
+    """Run what `models_parser` has parsed; returns the exit status."""
     actions: dict[str | None, Callable[[argparse.Namespace], int]] = {
         None: _list,
         "fetch": lambda args: _for_each(args, _fetch),
@@ -76,8 +77,8 @@ def _for_each(args: argparse.Namespace, action: Callable[[str, argparse.Namespac
         try:
             action(name, args)
         except ViskaError as error:
-            print(f"viska: error: {error}", file=sys.stderr)
-            status = status or error.exit_code
+            failed = complain(error)
+            status = status or failed
     return status
 
 
@@ -106,15 +107,10 @@ def _key(name: str) -> str:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    try:
-        offline = args.offline or None
-        target = convert_model(
-            args.source, Path(args.target), dtype=args.dtype, download_root=args.model_dir, offline=offline
-        )
-        print(target)
-    except ViskaError as error:
-        print(f"viska: error: {error}", file=sys.stderr)
-        return error.exit_code
+    offline = args.offline or None
+    print(
+        convert_model(args.source, Path(args.target), dtype=args.dtype, download_root=args.model_dir, offline=offline)
+    )
     return 0
 
 

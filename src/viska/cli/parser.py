@@ -1,6 +1,7 @@
 """The flags of `viska AUDIO...`: those of the `whisper` command, by the same names and with the same defaults."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ Flags may be written with hyphens too, as in --beam-size.
 """
 
 
+_NUMBERS = re.compile(r"-\d+(,-?\d+)+")
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  # full-width marks
 
@@ -169,14 +171,24 @@ def _flag(group: Any, name: str, *short: str, **settings: Any) -> None:
     group.add_argument(name, *short, **({} if "choices" in settings else {"metavar": kind}), **settings)
 
 
-def with_underscores(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--beam-size` written `--beam_size`; values, and all behind `--`, stay as they are."""
+def for_argparse(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--beam-size` as `--beam_size` and `--suppress_tokens -1,50257` as one with an equals sign.
+
+    (argparse takes a list that begins with a negative number for a flag.) All behind `--` stays as it is.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    flags = []
+    found: list[str] = []
     for argument in arguments[:end]:
-        name, equals, value = argument.partition("=")
-        flags.append(name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
-    return [*flags, *arguments[end:]]
+        if found and found[-1].startswith("--") and _NUMBERS.fullmatch(argument):
+            found[-1] += "=" + argument
+        else:
+            found.append(_with_underscores(argument))
+    return [*found, *arguments[end:]]
+
+
+def _with_underscores(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
 
 
 def boolean(text: str) -> bool:

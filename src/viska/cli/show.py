@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from viska.transcription import Transcription
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
 class Show:
     """Nothing but a progress bar, on a terminal.
 
@@ -31,9 +34,7 @@ class Show:
         """The status: that of an error where not everything could be shown, which is told, else 0."""
         if self._failure is None:
             return 0
-        error = output_full(self._failure)
-        Show.failed(self, "", error)  # no subclass's, which may print to where nothing goes any more
-        return error.exit_code
+        return complain(output_full(self._failure))
 
     def _print(self, line: str) -> None:
         if self._failure is not None:
@@ -75,7 +76,18 @@ class Show:
 
     def failed(self, audio: str, error: ViskaError) -> None:
         """An input could not be transcribed or written."""
-        print(f"viska: error: {error}", file=sys.stderr)
+        complain(error)
+
+
+def complain(error: ViskaError) -> int:
+    """Say on standard error what is wrong; returns the exit status for it."""
+    tell(f"viska: error: {error}")
+    return error.exit_code
+
+
+def tell(line: str) -> None:
+    """Print to standard error, with control characters, which a file's name may have for the terminal, as escapes."""
+    print(line.translate(_CONTROLS), file=sys.stderr)
 
 
 def open_streams() -> None:
