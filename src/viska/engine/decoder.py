@@ -217,7 +217,10 @@ def _joined(a: Tensor) -> Tensor:
 
 
 def _beside(work: Callable[[], Projection]) -> Future[Projection]:
-    """What comes of work that another thread does. No executor: these begin nothing once the main thread is through."""
+    """What comes of work that another thread does, or this one where none can be begun.
+
+    Executors begin nothing once the main thread is through; Python 3.12 begins no thread at all then.
+    """
     made: Future[Projection] = Future()
 
     def run() -> None:
@@ -226,7 +229,10 @@ def _beside(work: Callable[[], Projection]) -> Future[Projection]:
         except BaseException as error:  # raised where the result is asked for
             made.set_exception(error)
 
-    Thread(target=run, name="viska-packing").start()
+    try:
+        Thread(target=run, name="viska-packing").start()
+    except RuntimeError:
+        run()
     return made
 
 
