@@ -219,7 +219,7 @@ def test_an_uploaded_file_becomes_text_with_a_player(browser, real, recordings):
 def test_the_microphone_is_recorded_and_transcribed(browser, real):
     open_page(browser, real)
     one(browser, "#record").click()
-    until(browser, lambda: one(browser, "#clock").text == "0:08")
+    until(browser, lambda: one(browser, "#clock").text >= "0:08")  # a busy browser may pass over a second
     assert one(browser, "#record").get_attribute("aria-pressed") == "true"
     one(browser, "#record").click()
     finished(browser)
