@@ -393,9 +393,16 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path, capsys
     assert "red\\x1b[31m.wav" in capsys.readouterr().err
 
 
+def test_nor_do_those_in_a_warning():
+    code = "import logging; from viska.cli.show import open_log; open_log(); logging.warning('%s', chr(27) + '[31m')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "viska: \\x1b[31m\n"
+
+
 def test_lists_that_begin_with_a_negative_number_are_values():
     given = ["a.wav", "--suppress-tokens", "-1,50257", "--", "--suppress_tokens", "-1,50257"]
     assert for_argparse(given) == ["a.wav", "--suppress_tokens=-1,50257", *given[3:]]
+    assert for_argparse(["--beam_size=5", "-1,2"]) == ["--beam_size=5", "-1,2"]
     assert transcribe_parser().parse_args(for_argparse(given[:3])).suppress_tokens == "-1,50257"
     assert transcribe_parser().parse_args(for_argparse(["a.wav", "--suppress_tokens", "-1"])).suppress_tokens == "-1"
 

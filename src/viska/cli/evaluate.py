@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viska.cli.parser import add_transcription_flags
-from viska.cli.show import discard_output, output_full, tell
+from viska.cli.show import discard_output, output_full, tell, visible
 from viska.errors import OptionError, OutputError, ViskaError
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _print_summaries(report: "Report") -> None:
 def _print(text: str) -> None:
     """Print to stdout. Raises OutputError where it takes no more."""
     try:
-        print(text, flush=True)
+        print(visible(text), flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,7 +1,6 @@
 """Run the command line, and turn errors into messages and exit statuses."""
 
 import errno
-import logging
 import sys
 from collections.abc import Sequence
 
@@ -9,7 +8,7 @@ from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
 from viska.cli.parser import for_argparse, transcribe_parser
 from viska.cli.run import run_transcribe
-from viska.cli.show import complain, discard_output, open_streams, output_full
+from viska.cli.show import complain, discard_output, open_log, open_streams, output_full
 from viska.errors import ViskaError
 
 INTERRUPTED = 130
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     open_streams()
     end_without_search()
-    logging.basicConfig(format="viska: %(message)s", level=logging.WARNING)
+    open_log()
     try:
         status = _run(arguments)
         sys.stdout.flush()

@@ -179,7 +179,7 @@ def for_argparse(arguments: Sequence[str]) -> list[str]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     found: list[str] = []
     for argument in arguments[:end]:
-        if found and found[-1].startswith("--") and _NUMBERS.fullmatch(argument):
+        if found and found[-1].startswith("--") and "=" not in found[-1] and _NUMBERS.fullmatch(argument):
             found[-1] += "=" + argument
         else:
             found.append(_with_underscores(argument))

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002  # what one way of showing has no use for, another has
 
 import json
+import logging
 import os
 import sys
 from contextlib import AbstractContextManager
@@ -86,8 +87,28 @@ def complain(error: ViskaError) -> int:
 
 
 def tell(line: str) -> None:
-    """Print to standard error, with control characters, which a file's name may have for the terminal, as escapes."""
-    print(line.translate(_CONTROLS), file=sys.stderr)
+    """Print to standard error what may have a name in it."""
+    print(visible(line), file=sys.stderr)
+
+
+def visible(text: str) -> str:
+    """The text with control characters, which a name may have for the terminal, as escapes."""
+    return text.translate(_CONTROLS)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log lines without control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for a record."""
+        return visible(super().format(record))
+
+
+def open_log() -> None:
+    """Let warnings go to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("viska: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def open_streams() -> None:

@@ -48,11 +48,11 @@ def _address(clip: Clip, folder: Path, *, embed: bool) -> str:
     if embed:
         kind = mimetypes.guess_type(clip.file.name)[0] or "application/octet-stream"
         return _data_uri(clip.file.read_bytes(), kind)
-    return quote(os.fsencode(Path(os.path.relpath(_plain(clip.file), _plain(folder))).as_posix()))
+    return quote(os.fsencode(Path(os.path.relpath(_without_parents(clip.file), _without_parents(folder))).as_posix()))
 
 
-def _plain(path: Path) -> Path:
-    """A path from which `..` may be struck out by its names alone, which is wrong behind a link."""
+def _without_parents(path: Path) -> Path:
+    """The path without `..`: behind a link that is not the folder that its names tell."""
     return path.resolve() if ".." in path.parts else path
 
 
