@@ -219,13 +219,14 @@ def test_an_uploaded_file_becomes_text_with_a_player(browser, real, recordings):
 def test_the_microphone_is_recorded_and_transcribed(browser, real):
     open_page(browser, real)
     one(browser, "#record").click()
-    until(browser, lambda: one(browser, "#clock").text >= "0:08")  # a busy browser may pass over a second
+    until(browser, lambda: one(browser, "#clock").text == "0:08")
     assert one(browser, "#record").get_attribute("aria-pressed") == "true"
     one(browser, "#record").click()
     finished(browser)
     assert "John Dashwood" in text_of(browser)
     assert one(browser, "#record").text == "Record"
-    until(browser, lambda: 8 < browser.execute_script("return document.getElementById('player').duration") < 12)
+    # Sound comes in packets, the last of which may have been under way: 7.98 s were seen.
+    until(browser, lambda: 7.5 < browser.execute_script("return document.getElementById('player').duration") < 12)
     assert position(browser) == 0
     word(browser, "leisure").click()
     assert position(browser) > 2
