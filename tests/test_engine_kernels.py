@@ -1,6 +1,10 @@
 """Number formats: which one runs where, and what the linear maps of each give."""
 
 import logging
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +14,16 @@ from hypothesis import strategies as st
 
 from made_up import made_up_model
 from viska.compute import COMPUTE_TYPES
+from viska.engine import plan
 from viska.engine.encoder import Encoder
-from viska.engine.kernels import FbgemmInt8Projection, OneDnnInt8Projection, PlainProjection, Rounding, projection
+from viska.engine.kernels import (
+    FbgemmInt8Projection,
+    OneDnnInt8Projection,
+    OneDnnProjection,
+    PlainProjection,
+    Rounding,
+    projection,
+)
 from viska.engine.native.library import library
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import ComputePlan, Hardware, dtype_of, resolve
@@ -40,7 +52,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(
-    ("compute_type", "hardware", "plan"),
+    ("compute_type", "hardware", "expected"),
     [
         ("auto", BARE, FLOAT32),
         ("auto", INT8, ComputePlan("float32", "int8", torch.float32)),
@@ -53,8 +65,8 @@ KINDS = [
         ("float32", WIDE, FLOAT32),
     ],
 )
-def test_plans_on_processors(compute_type, hardware, plan, caplog):
-    assert resolve(compute_type, CPU, DEEP, hardware) == plan
+def test_plans_on_processors(compute_type, hardware, expected, caplog):
+    assert resolve(compute_type, CPU, DEEP, hardware) == expected
     assert caplog.text == ""
 
 
@@ -94,9 +106,23 @@ def test_the_hardware_is_asked_and_torchs_own_limit_holds(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert (Hardware.here().bfloat16, Hardware.here().int8_dot_products) == (True, True)
+    here = Hardware.here()
+    assert (here.bfloat16, here.int8_dot_products, here.tiles) == (True, True, True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")  # as ATEN_CPU_CAPABILITY=avx2
-    assert (Hardware.here().bfloat16, Hardware.here().int8_dot_products) == (False, False)
+    here = Hardware.here()
+    assert (here.bfloat16, here.int8_dot_products, here.tiles) == (False, False, False)
+
+
+@pytest.mark.parametrize(("vendor", "slow"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+@pytest.mark.parametrize("linux", [False, True])
+def test_mkl_is_slow_on_what_amd_made(vendor, slow, linux, monkeypatch, tmp_path):
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n")
+    monkeypatch.setattr(plan, "Path", lambda _: told if linux else tmp_path / "none")
+    monkeypatch.setattr(plan.platform, "processor", lambda: f"AMD64 Family 25 Model 80 Stepping 0, {vendor}")
+    plan._made_by_amd.cache_clear()
+    assert Hardware.here().slow_mkl is slow
+    plan._made_by_amd.cache_clear()
 
 
 # Quantisation
@@ -191,7 +217,8 @@ def test_int8_bears_rows_of_zeros_and_loud_ones(kind):
 
 
 @pytest.mark.parametrize("number_format", ["float32", "float16", "bfloat16"])
-def test_floating_formats_are_plain_products(number_format):
+def test_floating_formats_are_plain_products(number_format, monkeypatch):
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: WIDE))
     weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
     linear = projection(weight, bias, number_format)
     assert isinstance(linear, PlainProjection)
@@ -199,7 +226,46 @@ def test_floating_formats_are_plain_products(number_format):
     assert torch.equal(linear(x), F.linear(x.to(dtype), weight.to(dtype), bias.to(dtype)))
 
 
-def test_activations_may_stay_floats_where_weights_are_integers():
+@pytest.mark.parametrize("bias", [None, torch.ones(24)])
+def test_where_mkl_is_slow_onednn_multiplies_floats(bias, monkeypatch):
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: replace(WIDE, slow_mkl=True)))
+    weight = made_up(24, 256, 1)
+    linear = projection(weight, bias, "float32")
+    assert isinstance(linear, OneDnnProjection)
+    assert linear.weight.data_ptr() == weight.data_ptr()  # held once
+    for rows in (1, 5, 700):
+        x = made_up(rows, 256, 2)
+        exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
+        assert float((linear(x) - exact).abs().max() / exact.abs().max()) < 1e-6
+    assert isinstance(projection(weight, bias, "bfloat16"), PlainProjection)
+
+
+FAST_PRODUCTS = """
+import torch
+from viska.engine.kernels import OneDnnInt8Projection
+from viska.quantization import dequantize_rows, quantize_rows
+
+weight, x = torch.randn(64, 64), torch.randn(32, 64)
+linear = OneDnnInt8Projection(*quantize_rows(weight), None)
+error = (linear(x) - x @ weight.T).abs().max()
+assert error < 0.5, error
+"""
+
+
+@needs_dot_products
+@pytest.mark.parametrize("processor", ["AVX512_CORE_VNNI", "AVX512_CORE_BF16", "ALL"])
+def test_no_processor_with_dot_products_gets_onednns_plain_reference(processor):
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": processor, "ONEDNN_VERBOSE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", FAST_PRODUCTS], env=environment, capture_output=True, text=True, check=True
+    )
+    products = [line.split(",")[6] for line in told.stdout.splitlines() if "exec,cpu,matmul," in line]
+    assert products
+    assert not [name for name in products if name.startswith("ref")]
+
+
+def test_activations_may_stay_floats_where_weights_are_integers(monkeypatch):
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: WIDE))
     weight, bias, x = made_up(6, 8, 1), torch.ones(6), made_up(3, 8, 2)
     linear = projection(weight, bias, "int8", rounding=Rounding.NONE)
     assert torch.equal(linear(x), F.linear(x, dequantize_rows(*quantize_rows(weight)), bias))
@@ -232,7 +298,8 @@ def test_what_is_near_zero_is_not_moved_where_rows_are_centred():
 
 
 @needs_dot_products
-def test_the_first_block_of_an_int8_encoder_rounds_no_activations():
+def test_the_first_block_of_an_int8_encoder_rounds_no_activations(monkeypatch):
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: DOT_PRODUCTS))
     module = made_up_model(n_audio_layer=3).encoder
     first, *others = Encoder(module, "int8").blocks
     for part in ("qkv", "out", "up", "down"):

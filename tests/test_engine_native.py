@@ -3,6 +3,7 @@
 import platform
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from viska.engine import Engine
 from viska.engine.cache import CrossMemory
 from viska.engine.decoder import Decoder
 from viska.engine.encoder import Encoder, PlainAttention
-from viska.engine.kernels import FbgemmInt8Projection, PlainProjection
+from viska.engine.kernels import FbgemmInt8Projection
 from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
@@ -250,7 +251,7 @@ def test_without_the_file_it_is_told_and_torch_computes(model, monkeypatch, capl
         decoder = Decoder(model.decoder, INT8)
     native._loaded.cache_clear()
     assert decoder.native is None
-    assert isinstance(decoder.vocabulary, FbgemmInt8Projection if HERE.int8_dot_products else PlainProjection)
+    assert not isinstance(decoder.vocabulary, NativeProjection)
     assert "no compiled code" in caplog.text
 
 
@@ -331,6 +332,11 @@ def test_the_encoder_with_it_is_the_modules(model, n_frames):
     engine = Engine(model, "float32")
     assert isinstance(engine.encoder._attention(torch.empty(n_frames // 2, 128)), NativeAttention)
     assert isinstance(Encoder(model.encoder, "int8")._attention(torch.empty(9, 128)), NativeAttention)
+    half = Encoder(model.encoder, "bfloat16")
+    for tiles, kind in ((False, NativeAttention), (True, PlainAttention)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Hardware, "here", classmethod(lambda _, tiles=tiles: replace(HERE, tiles=tiles)))
+            assert isinstance(half._attention(torch.empty(9, 128)), kind)
     found = engine.encode(mel).features
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")

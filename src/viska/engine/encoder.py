@@ -13,7 +13,7 @@ from torch import Tensor
 from viska.engine.kernels import Projection, Rounding, projection
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.library import HEAD, library
-from viska.engine.plan import dtype_of
+from viska.engine.plan import Hardware, dtype_of
 from viska.model import AudioEncoder, LayerNorm, Linear, MultiHeadAttention, ResidualAttentionBlock
 
 
@@ -103,10 +103,14 @@ class Encoder:
     def _attention(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """What every layer of a window (S, D) does with its queries, keys and values: (S, 3 D) -> (S, D)."""
         n_positions, n_state = x.shape
-        code = library() if (self.dtype, x.device.type) == (torch.float32, "cpu") else None
+        code = library() if x.device.type == "cpu" and self._plain_is_slow() else None
         if code is not None and n_state == self.n_head * HEAD:
             return NativeAttention(code, n_positions, n_state)
         return PlainAttention(x.new_empty(3, self.n_head, n_positions, n_state // self.n_head, dtype=self.dtype))
+
+    def _plain_is_slow(self) -> bool:
+        # torch's attention in bfloat16 without AMX is slower than its own in float32 (docs/log.md).
+        return self.dtype == torch.float32 or (self.dtype == torch.bfloat16 and not Hardware.here().tiles)
 
 
 class PlainAttention:

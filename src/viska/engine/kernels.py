@@ -47,8 +47,30 @@ class PlainProjection:
         return torch.addmm(self.bias, x, self.weight.T, out=room)  # new memory for the result costs a tenth more
 
 
+class OneDnnProjection:
+    """Weights (out, in) and bias in float32 through oneDNN, for processors on which MKL is slow.
+
+    The weights are not packed for it: that would be a third faster for a few rows, and hold them twice.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = weight.detach().float()
+        self.bias = None if bias is None else bias.detach().float()
+
+    def __call__(self, x: Tensor, _room: Tensor | None = None) -> Tensor:
+        """(..., in) -> (..., out)."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x.float(), self.weight, self.bias, "none", [], "")
+        return y
+
+
 class OneDnnInt8Projection:
-    """int8 through oneDNN, which is fastest where the processor has instructions for int8 dot products."""
+    """int8 through oneDNN, which is fastest where the processor has instructions for int8 dot products.
+
+    Activations go there as bytes without a sign, around `ZERO`, as weights are packed for those: signed ones oneDNN
+    multiplies two thousand times more slowly on every processor without AMX (docs/log.md).
+    """
+
+    ZERO = torch.tensor(128.0)
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         self.packed = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -63,11 +85,11 @@ class OneDnnInt8Projection:
 
     def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
         """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
-        quantized = (rows * (STEPS / peaks)).round_().to(torch.int8)
+        quantized = torch.addcmul(self.ZERO, rows, STEPS / peaks).round_().to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             quantized,
             1 / STEPS,
-            0,
+            int(self.ZERO),
             self.packed,
             self.scale,
             self.zero_points,
@@ -135,6 +157,13 @@ def _scaled(y: Tensor, peaks: Tensor, bias: Tensor | None) -> Tensor:
     return y.mul_(peaks) if bias is None else torch.addcmul(bias, y, peaks, out=y)
 
 
+def _unrounded(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Projection:
+    """The linear map in a floating dtype."""
+    if Hardware.here().slow_mkl and (weight.device.type, dtype) == ("cpu", torch.float32):
+        return OneDnnProjection(weight, bias)
+    return PlainProjection(weight, bias, dtype)
+
+
 def projection(
     weight: Tensor,
     bias: Tensor | None,
@@ -148,13 +177,13 @@ def projection(
     `many_rows` is for maps that get hundreds of rows at a time: oneDNN is slow to start and fast to go on.
     """
     if number_format != "int8":
-        return PlainProjection(weight, bias, dtype_of(number_format))
+        return _unrounded(weight, bias, dtype_of(number_format))
     quantized, scale = quantize_rows(weight)
     if rounding is Rounding.NONE:
-        return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
+        return _unrounded(dequantize_rows(quantized, scale), bias, torch.float32)
     if not many_rows and rounding is Rounding.PLAIN and NativeProjection.fits(quantized):
         return NativeProjection(quantized, scale, bias)
     if not Hardware.here().int8_dot_products:
-        return PlainProjection(dequantize_rows(quantized, scale), bias, torch.float32)
+        return _unrounded(dequantize_rows(quantized, scale), bias, torch.float32)
     linear = (OneDnnInt8Projection if many_rows else FbgemmInt8Projection)(quantized, scale, bias)
     return CentredProjection(linear, quantized, scale) if rounding is Rounding.CENTRED else linear

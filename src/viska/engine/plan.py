@@ -1,7 +1,10 @@
 """Which number format each part of the network runs in, on this machine."""
 
 import logging
+import platform
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -31,22 +34,37 @@ class ComputePlan:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a processor computes fast: products in bfloat16, in int8, and the latter with instructions of its own."""
+    """What a processor computes fast: products in bfloat16, in int8, the latter with instructions of its own, either
+    in whole tiles (AMX); and whether those of MKL in float32 are slow, which are torch's."""
 
     bfloat16: bool
     int8: bool
     int8_dot_products: bool = False
+    tiles: bool = False
+    slow_mkl: bool = False
 
     @classmethod
     def here(cls) -> "Hardware":
         """This machine's. Asked of the capabilities, not timed, so that the same machine always answers the same."""
         # torch's own limit, which ATEN_CPU_CAPABILITY sets, holds here too.
         wide = "512" in torch.backends.cpu.get_cpu_capability() or "AMX" in torch.backends.cpu.get_cpu_capability()
+        tiles = wide and torch.cpu._is_amx_tile_supported()
         return cls(
-            bfloat16=wide and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()),
+            bfloat16=tiles or (wide and torch.cpu._is_avx512_bf16_supported()),
             int8="x86" in torch.backends.quantized.supported_engines,
             int8_dot_products=wide and torch.cpu._is_vnni_supported(),
+            tiles=tiles,
+            slow_mkl=_made_by_amd(),
         )
+
+
+@cache
+def _made_by_amd() -> bool:
+    """MKL uses half of what such a processor has, or less (docs/log.md)."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return "AuthenticAMD" in platform.processor()
 
 
 def resolve(
@@ -64,7 +82,7 @@ def resolve(
     fastest = _fastest(hardware, n_audio_layer)
     plans = {
         "float32": ComputePlan("float32", "float32", torch.float32),
-        "int8": fastest,  # an encoder in bfloat16 is twice as fast as one in int8, where there is one
+        "int8": fastest,  # an encoder in bfloat16, where there is one, is as fast as one in int8 or faster
         "bfloat16": ComputePlan("bfloat16", "bfloat16", torch.bfloat16),
         "auto": fastest,
     }

@@ -29,10 +29,12 @@ class NativeAttention:
         n_scores = library.code.viska_attend_scores(c_int64(self.room), c_int64(self.team.n_threads))
         self.keys, self.values = torch.empty(2, self.room * n_state)
         self.scores, self.heard = torch.empty(n_scores), torch.empty(n_positions, n_state)
+        self.qkv = torch.empty(n_positions, 3 * n_state)
 
     def __call__(self, qkv: Tensor) -> Tensor:
         """Queries, keys and values (S, 3 D) -> (S, D), which the next call writes over."""
-        qkv = qkv.contiguous()
+        if qkv.dtype != torch.float32 or not qkv.is_contiguous():
+            qkv = self.qkv.copy_(qkv)
         pointers = (tensor.data_ptr() for tensor in (qkv, self.heard, self.keys, self.values, self.scores))
         attention = _Attention(self.team, *pointers, self.n_positions, self.n_state, self.room, HEAD**-0.5)
         self.library.code.viska_attend(byref(attention))
