@@ -18,7 +18,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 NATIVE = Path(__file__).parent / "src" / "viska" / "engine" / "native"
 digest = runpy.run_path(str(NATIVE / "sources.py"))["digest"]  # importing it would need torch
 GLIBC = "2.17"
-PROCESSORS = {"avx2": "x86_64_v3", "avx512": "x86_64_v4+avx512vnni"}
+PROCESSORS = {
+    "avx2": "x86_64_v3",
+    "avx512": "x86_64_v4+avx512vnni",
+    "avx512bf16": "x86_64_v4+avx512vnni+avx512bf16",
+}
 FLAGS = ["-std=c11", "-O3", "-fno-math-errno", "-fno-sanitize=all", "-fvisibility=hidden", "-shared", "-s"]
 
 

@@ -58,10 +58,10 @@ def test_each_set_of_instructions_is_compiled_and_the_wheel_is_for_this_platform
     assert warnings == []
     assert data["pure_python"] is False
     assert data["tag"] == "py3-none-manylinux_2_17_x86_64"
-    names = ["kernels-avx2.so", "kernels-avx512.so"]
+    names = ["kernels-avx2.so", "kernels-avx512.so", "kernels-avx512bf16.so"]
     assert data["artifacts"] == [f"src/viska/engine/native/{name}" for name in names]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decoder.c", *names]
-    assert ["-mcpu=x86_64_v3" in command for command in commands] == [True, False]
+    assert ["-mcpu=x86_64_v3" in command for command in commands] == [True, False, False]
 
 
 @pytest.mark.parametrize("failure", [OSError("no such file"), subprocess.CalledProcessError(1, "zig", stderr="bad C")])

@@ -104,13 +104,14 @@ def test_unknown_compute_types_are_refused():
 
 def test_the_hardware_is_asked_and_torchs_own_limit_holds(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     here = Hardware.here()
-    assert (here.bfloat16, here.int8_dot_products, here.tiles) == (True, True, True)
+    assert (here.bfloat16, here.bfloat16_dot_products, here.int8_dot_products, here.tiles) == (True, True, True, True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")  # as ATEN_CPU_CAPABILITY=avx2
     here = Hardware.here()
-    assert (here.bfloat16, here.int8_dot_products, here.tiles) == (False, False, False)
+    assert (here.bfloat16, here.bfloat16_dot_products, here.int8_dot_products, here.tiles) == (False,) * 4
 
 
 @pytest.mark.parametrize(("vendor", "slow"), [("AuthenticAMD", True), ("GenuineIntel", False)])

@@ -24,9 +24,14 @@ from viska.engine.plan import ComputePlan, Hardware
 from viska.quantization import STEPS, quantize_rows, row_peaks
 
 HERE = Hardware.here()
+AVX2 = Hardware(bfloat16=False, int8=True)
+AVX512 = replace(AVX2, int8_dot_products=True)
+AVX512_BF16 = replace(AVX512, bfloat16=True, bfloat16_dot_products=True)
+PROCESSORS = {"avx2": (AVX2, HERE.int8), "avx512": (AVX512, HERE.int8_dot_products)}
+PROCESSORS["avx512bf16"] = (AVX512_BF16, HERE.int8_dot_products and HERE.bfloat16_dot_products)
 INSTRUCTIONS = [
-    pytest.param(False, id="avx2", marks=pytest.mark.skipif(not HERE.int8, reason="needs AVX2")),
-    pytest.param(True, id="avx512", marks=pytest.mark.skipif(not HERE.int8_dot_products, reason="needs AVX-512")),
+    pytest.param(hardware, id=name, marks=pytest.mark.skipif(not here, reason=f"needs {name}"))
+    for name, (hardware, here) in PROCESSORS.items()
 ]
 INT8 = ComputePlan("float32", "int8", torch.float32)
 
@@ -39,11 +44,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(params=INSTRUCTIONS)
 def code(request, monkeypatch):
     """Each set of instructions that this processor has, as if it were all that it has."""
-    hardware = Hardware(bfloat16=False, int8=True, int8_dot_products=request.param)
-    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: hardware))
+    monkeypatch.setattr(Hardware, "here", classmethod(lambda _: request.param))
     found = native.library()
     assert found is not None
-    assert found.unsigned == request.param
+    assert (found.unsigned, found.bfloat16) == (request.param.int8_dot_products, request.param.bfloat16_dot_products)
     return found
 
 
@@ -101,9 +105,8 @@ def test_products_are_exact_but_for_rounding(n_rows, n_out, n_in, has_bias, seed
     weight, x = torch.randn(n_out, n_in, generator=generator), torch.randn(n_rows, n_in, generator=generator)
     bias = torch.randn(n_out, generator=generator) if has_bias else None
     exact = exactly(x, weight, bias)
-    for vnni in {False, HERE.int8_dot_products}:
+    for hardware in (hardware for hardware, here in PROCESSORS.values() if here):
         with pytest.MonkeyPatch.context() as patch:
-            hardware = Hardware(bfloat16=False, int8=True, int8_dot_products=vnni)
             patch.setattr(Hardware, "here", classmethod(lambda _, found=hardware: found))
             found = NativeProjection(*quantize_rows(weight), bias)(x)
         torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
@@ -318,12 +321,29 @@ def test_attention_of_the_encoder_is_torchs(code, threads, n_positions):
         assert torch.equal(attention(qkv), first)  # whatever was in its room
 
 
-def test_attention_bears_scores_of_any_size(code):
+@pytest.mark.parametrize("n_positions", [1, 7, 32, 101, 1500])
+def test_attention_in_bfloat16_rounds_no_more_than_its_numbers(code, threads, n_positions):
+    qkv = (torch.randn(n_positions, 3 * 192, generator=torch.Generator().manual_seed(4)) * 2).bfloat16()
+    exact = PlainAttention(torch.empty(3, 3, n_positions, 64, dtype=torch.float64))(qkv.double())
+    torchs = PlainAttention(torch.empty(3, 3, n_positions, 64, dtype=torch.bfloat16))(qkv)
+    off = float((torchs - exact).abs().max())
+    for n_threads in (1, 2, 5):
+        threads(n_threads)
+        attention = NativeAttention(code, n_positions, 192, torch.bfloat16)
+        attention.keys.fill_(torch.nan), attention.values.fill_(torch.nan), attention.scores.fill_(torch.nan)
+        first = attention(qkv).clone()
+        assert float((first - exact).abs().max()) <= off + 1e-5
+        assert torch.equal(attention(qkv), first)  # whatever was in its room
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_bears_scores_of_any_size(code, dtype):
     qkv = torch.randn(50, 3 * 64, generator=torch.Generator().manual_seed(4))
     for size in (0.0, 1e-20, 1e4, 1e15):
-        heard = NativeAttention(code, 50, 64)(qkv * torch.tensor([size, 1, 1]).repeat_interleave(64))
+        queries_of_size = (qkv * torch.tensor([size, 1, 1]).repeat_interleave(64)).to(dtype)
+        heard = NativeAttention(code, 50, 64, dtype)(queries_of_size)
         assert bool(heard.isfinite().all())
-        assert float(heard.abs().max()) <= float(qkv.abs().max()) * 1.001
+        assert float(heard.abs().max()) <= float(qkv.abs().max()) * 1.01
 
 
 @pytest.mark.parametrize("n_frames", [3000, 810])

@@ -105,7 +105,7 @@ class Encoder:
         n_positions, n_state = x.shape
         code = library() if x.device.type == "cpu" and self._plain_is_slow() else None
         if code is not None and n_state == self.n_head * HEAD:
-            return NativeAttention(code, n_positions, n_state)
+            return NativeAttention(code, n_positions, n_state, self.dtype)
         return PlainAttention(x.new_empty(3, self.n_head, n_positions, n_state // self.n_head, dtype=self.dtype))
 
     def _plain_is_slow(self) -> bool:

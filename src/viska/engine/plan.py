@@ -34,11 +34,14 @@ class ComputePlan:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a processor computes fast: products in bfloat16, in int8, the latter with instructions of its own, either
-    in whole tiles (AMX); and whether those of MKL in float32 are slow, which are torch's."""
+    """What a processor computes fast: products in bfloat16 and in int8, by instructions for them or in tiles (AMX).
+
+    `slow_mkl`: those of MKL in float32, which are torch's, are slow on it.
+    """
 
     bfloat16: bool
     int8: bool
+    bfloat16_dot_products: bool = False
     int8_dot_products: bool = False
     tiles: bool = False
     slow_mkl: bool = False
@@ -48,10 +51,13 @@ class Hardware:
         """This machine's. Asked of the capabilities, not timed, so that the same machine always answers the same."""
         # torch's own limit, which ATEN_CPU_CAPABILITY sets, holds here too.
         wide = "512" in torch.backends.cpu.get_cpu_capability() or "AMX" in torch.backends.cpu.get_cpu_capability()
-        tiles = wide and torch.cpu._is_amx_tile_supported()
+        tiles, bfloat16 = (
+            wide and has() for has in (torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported)
+        )
         return cls(
-            bfloat16=tiles or (wide and torch.cpu._is_avx512_bf16_supported()),
+            bfloat16=tiles or bfloat16,
             int8="x86" in torch.backends.quantized.supported_engines,
+            bfloat16_dot_products=bfloat16,
             int8_dot_products=wide and torch.cpu._is_vnni_supported(),
             tiles=tiles,
             slow_mkl=_made_by_amd(),

@@ -26,10 +26,12 @@ class Team(Structure):
 
 @dataclass(frozen=True)
 class Library:
-    """The code for this processor. `unsigned` tells whether its products take activations offset by 128."""
+    """The code for this processor. `unsigned` tells whether its products of int8 take activations offset by 128, and
+    `bfloat16` whether it has any of bfloat16."""
 
     code: CDLL
     unsigned: bool
+    bfloat16: bool
     openmp: tuple[int, int, int] | None
 
     def team(self) -> Team:
@@ -42,9 +44,11 @@ class Library:
 
 def library() -> Library | None:
     """What was built for this processor, if anything was; torch's own limit, ATEN_CPU_CAPABILITY, holds here too."""
-    if not Hardware.here().int8 or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+    hardware = Hardware.here()
+    if not hardware.int8 or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         return None
-    return _loaded("avx512" if Hardware.here().int8_dot_products else "avx2")
+    wide = "avx512bf16" if hardware.bfloat16_dot_products else "avx512"
+    return _loaded(wide if hardware.int8_dot_products else "avx2")
 
 
 @cache
@@ -62,7 +66,7 @@ def _loaded(instructions: str) -> Library | None:
         getattr(code, name).restype = c_int64
     for name in ("viska_step", "viska_linear", "viska_hear", "viska_attend"):
         getattr(code, name).restype = None
-    return Library(code, instructions == "avx512", _openmp())
+    return Library(code, instructions != "avx2", instructions == "avx512bf16", _openmp())
 
 
 def _sources(code: CDLL) -> str:
