@@ -15,7 +15,7 @@ from viska.engine import Engine
 from viska.engine.cache import CrossMemory
 from viska.engine.decoder import Decoder
 from viska.engine.encoder import Encoder, PlainAttention
-from viska.engine.kernels import FbgemmInt8Projection
+from viska.engine.kernels import FbgemmInt8Projection, OneDnnProjection, PlainProjection
 from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
@@ -254,7 +254,8 @@ def test_without_the_file_it_is_told_and_torch_computes(model, monkeypatch, capl
         decoder = Decoder(model.decoder, INT8)
     native._loaded.cache_clear()
     assert decoder.native is None
-    assert not isinstance(decoder.vocabulary, NativeProjection)
+    floating = OneDnnProjection if HERE.slow_mkl else PlainProjection
+    assert isinstance(decoder.vocabulary, FbgemmInt8Projection if HERE.int8_dot_products else floating)
     assert "no compiled code" in caplog.text
 
 
@@ -336,14 +337,14 @@ def test_attention_in_bfloat16_rounds_no_more_than_its_numbers(code, threads, n_
         assert torch.equal(attention(qkv), first)  # whatever was in its room
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention_bears_scores_of_any_size(code, dtype):
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 0.001), (torch.bfloat16, 0.01)])
+def test_attention_bears_scores_of_any_size(code, dtype, rounding):
     qkv = torch.randn(50, 3 * 64, generator=torch.Generator().manual_seed(4))
     for size in (0.0, 1e-20, 1e4, 1e15):
         queries_of_size = (qkv * torch.tensor([size, 1, 1]).repeat_interleave(64)).to(dtype)
         heard = NativeAttention(code, 50, 64, dtype)(queries_of_size)
         assert bool(heard.isfinite().all())
-        assert float(heard.abs().max()) <= float(qkv.abs().max()) * 1.01
+        assert float(heard.abs().max()) <= float(qkv.abs().max()) * (1 + rounding)
 
 
 @pytest.mark.parametrize("n_frames", [3000, 810])

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 STEPS = 127  # of a signed byte, to either side of zero
+OFFSET = STEPS + 1  # of the same as an unsigned byte, which instructions for products of int8 take
 TINY = 1e-12  # a row of zeros is no division by zero
 _ROUNDING = 1.5 * 2**23  # float32 has no digits behind the point there
 _BLOCK_VALUES = (1 << 15) - 1  # so many at a time stay in a core's cache, and are not worth a second thread to torch

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from viska.engine.native.linear import NativeProjection
 from viska.engine.plan import Hardware, dtype_of
-from viska.quantization import STEPS, TINY, dequantize_rows, quantize_rows, row_peaks
+from viska.quantization import OFFSET, STEPS, TINY, dequantize_rows, quantize_rows, row_peaks
 
 
 class Rounding(Enum):
@@ -66,11 +66,11 @@ class OneDnnProjection:
 class OneDnnInt8Projection:
     """int8 through oneDNN, which is fastest where the processor has instructions for int8 dot products.
 
-    Activations go there as bytes without a sign, around `ZERO`, as weights are packed for those: signed ones oneDNN
-    multiplies two thousand times more slowly on every processor without AMX (docs/log.md).
+    Activations go there as unsigned bytes, as weights are packed for those: signed ones oneDNN multiplies two thousand
+    times more slowly on every processor without AMX (docs/log.md).
     """
 
-    ZERO = torch.tensor(128.0)
+    _offset = torch.tensor(float(OFFSET))
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         self.packed = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -85,11 +85,11 @@ class OneDnnInt8Projection:
 
     def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
         """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
-        quantized = torch.addcmul(self.ZERO, rows, STEPS / peaks).round_().to(torch.uint8)
+        quantized = torch.addcmul(self._offset, rows, STEPS / peaks).round_().to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             quantized,
             1 / STEPS,
-            int(self.ZERO),
+            OFFSET,
             self.packed,
             self.scale,
             self.zero_points,
@@ -127,7 +127,7 @@ class FbgemmInt8Projection:
     def rounded(self, rows: Tensor, peaks: Tensor) -> Tensor:
         """Rows (rows, in), rounded to steps of what none of their values is above (rows, 1) -> (rows, out)."""
         y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows / peaks, 1 / STEPS, STEPS + 1, self.packed
+            rows / peaks, 1 / STEPS, OFFSET, self.packed
         )
         return _scaled(y, peaks, self.bias)
 

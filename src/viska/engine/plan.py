@@ -51,9 +51,8 @@ class Hardware:
         """This machine's. Asked of the capabilities, not timed, so that the same machine always answers the same."""
         # torch's own limit, which ATEN_CPU_CAPABILITY sets, holds here too.
         wide = "512" in torch.backends.cpu.get_cpu_capability() or "AMX" in torch.backends.cpu.get_cpu_capability()
-        tiles, bfloat16 = (
-            wide and has() for has in (torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported)
-        )
+        tiles = wide and torch.cpu._is_amx_tile_supported()
+        bfloat16 = wide and torch.cpu._is_avx512_bf16_supported()
         return cls(
             bfloat16=tiles or bfloat16,
             int8="x86" in torch.backends.quantized.supported_engines,

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viska.engine.native.library import Library, Team, library
+from viska.quantization import OFFSET
 
 LANE = 16
 """Outputs that lie side by side, so that a step of the sum is one instruction for all of them."""
-_OFFSET = 128  # of unsigned activations
 
 
 class Linear(Structure):
@@ -58,7 +58,7 @@ class NativeProjection:
         self.weight = lanes.transpose(1, 2).contiguous()  # (out / 16, in / 4, 16)
         self.scale = F.pad(scale.detach().float(), (0, more))
         self.bias = self.scale.new_zeros(n_out + more) if bias is None else F.pad(bias.detach().float(), (0, more))
-        self.start = sums * -_OFFSET if found.unsigned else torch.zeros_like(sums)
+        self.start = sums * -OFFSET if found.unsigned else torch.zeros_like(sums)
         pointers = (t.data_ptr() for t in (self.weight, self.scale, self.bias, self.start))
         self.structure = Linear(*pointers, n_in, n_out + more, n_out)
 
