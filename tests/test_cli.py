@@ -451,6 +451,18 @@ def test_a_stream_that_is_closed_costs_nothing(recording, tiny_en, tmp_path, tog
     assert len(list(Path(folder).iterdir())) == len(inputs)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="keeps a folder that somebody stands in")
+def test_a_current_folder_that_was_removed_is_told(recording, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -m viska "{recording}" -o "{tmp_path}"'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (5, "")
+    assert result.stderr == (
+        "viska: error: the current folder is not there any more; change to one that is, as with `cd`\n"
+    )
+
+
 def test_letters_that_the_screen_lacks_are_escaped(monkeypatch):
     screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", screen)

@@ -3,13 +3,14 @@
 import errno
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from viska.cli.commands import COMMANDS
 from viska.cli.garbage import end_without_search
 from viska.cli.parser import for_argparse, transcribe_parser
 from viska.cli.run import run_transcribe
 from viska.cli.show import complain, discard_output, open_log, open_streams, output_full
-from viska.errors import ViskaError
+from viska.errors import OutputError, ViskaError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -43,6 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    _check_current_folder()
     if arguments and arguments[0] in COMMANDS:
         return COMMANDS[arguments[0]].run(for_argparse(arguments[1:]))
     return run_transcribe(transcribe_parser().parse_args(for_argparse(arguments)))
+
+
+def _check_current_folder() -> None:
+    """Raise OutputError where the current folder was removed: MKL would end the process with another story."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise OutputError("the current folder is not there any more; change to one that is, as with `cd`") from None
