@@ -1,5 +1,6 @@
 """The compiled step of the decoder against exact arithmetic, and against the same step with torch."""
 
+import os
 import platform
 import threading
 import time
@@ -20,6 +21,7 @@ from viska.engine.native import library as native
 from viska.engine.native.attention import NativeAttention
 from viska.engine.native.linear import NativeProjection
 from viska.engine.native.sources import digest
+from viska.engine.native.step import Waits
 from viska.engine.plan import ComputePlan, Hardware
 from viska.quantization import STEPS, quantize_rows, row_peaks
 
@@ -222,6 +224,51 @@ def test_more_threads_than_processors_end(model, code, threads):
         logits, _ = step(decoder, [1, 2], [3, 4], [made_up_memory(80, 1)])
     assert bool(logits.isfinite().all())
     assert time.process_time() - begin < 60
+
+
+def test_threads_that_wait_for_one_that_does_not_run_leave_the_step_to_one(model, code, threads):
+    threads(2)
+    decoder = Decoder(model.decoder, INT8)
+    memories = [made_up_memory(100, 1)]
+    calm, _ = step(decoder, [50], [4], memories)
+    decoder.native.waits = Waits()
+    found = []
+
+    def on_one_processor():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread, and of the helpers that it gets
+        torch.set_num_threads(2)
+        found.append(step(decoder, [50], [4], memories)[0])
+        found.append(decoder.native.waits.left)
+        found.append(step(decoder, [50], [4], memories)[0])
+        found.append(decoder.native.waits.left)
+
+    worker = threading.Thread(target=on_one_processor)
+    worker.start()
+    worker.join()
+    assert found[1::2] == [Waits.SHORTEST, Waits.SHORTEST - 1]
+    assert all(torch.equal(logits, calm) for logits in found[::2])
+
+
+def test_one_thread_waits_for_nobody(model, code, threads):
+    threads(1)
+    decoder = Decoder(model.decoder, INT8)
+    for _ in range(3):
+        step(decoder, [50], [4], [made_up_memory(100, 1)])
+    assert (decoder.native.waits.left, decoder.native.waits.next) == (0, Waits.SHORTEST)
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), max_size=200))
+def test_steps_alone_double_while_somebody_is_late(lates):
+    waits, expected = Waits(), Waits.SHORTEST
+    for late in lates:
+        assert not waits.alone()
+        waits.saw(late)
+        n_alone = 0
+        while waits.alone():
+            n_alone += 1
+        assert n_alone == (expected if late else 0)
+        expected = min(max(expected * 2 if late else expected // 2, Waits.SHORTEST), Waits.LONGEST)
 
 
 def test_scores_of_any_size_are_borne(model, code):

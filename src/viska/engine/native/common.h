@@ -41,33 +41,49 @@ typedef struct {
 } Team;
 
 typedef struct {
-    const Team *team;
-    void (*work)(const void *, int, int, atomic_int *);
-    const void *job;
     atomic_int arrived;
+    _Atomic uint64_t waited; /* ticks of the processor's clock, by all threads together */
+} Meeting;
+
+typedef struct {
+    const Team *team;
+    void (*work)(const void *, int, int, Meeting *);
+    const void *job;
+    Meeting meeting;
 } Region;
 
 /* Wait until all `n` have come here. `*passed` is this thread's count of barriers. */
-static void barrier(atomic_int *arrived, int *passed, int n) {
+static void barrier(Meeting *meeting, int *passed, int n) {
     if (n == 1) return;
     int target = ++*passed * n;
-    atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel);
+    if (atomic_fetch_add_explicit(&meeting->arrived, 1, memory_order_acq_rel) + 1 >= target) return;
+    uint64_t since = __rdtsc();
     /* Spinning is soon over when every thread has a core; where one has none, give it this one. */
-    for (int i = 0; atomic_load_explicit(arrived, memory_order_acquire) < target; i++) {
+    for (int i = 0; atomic_load_explicit(&meeting->arrived, memory_order_acquire) < target; i++) {
         if (i < 4096) _mm_pause();
         else sched_yield();
     }
+    atomic_fetch_add_explicit(&meeting->waited, __rdtsc() - since, memory_order_relaxed);
 }
 
 static void enter(void *data) {
     Region *region = data;
-    region->work(region->job, region->team->thread(), region->team->size(), &region->arrived);
+    region->work(region->job, region->team->thread(), region->team->size(), &region->meeting);
 }
 
-static void together(const Team *team, void (*work)(const void *, int, int, atomic_int *), const void *job) {
-    Region region = {team, work, job, 0};
-    if (team->parallel && team->n_threads > 1) team->parallel(enter, &region, (unsigned)team->n_threads, 0);
-    else work(job, 0, 1, &region.arrived);
+/* Returns whether one thread alone would have been no slower, for as long as others were waited for: where other programs take
+ * processors away, a thread that is waited for at every barrier may not be running. */
+static int together(const Team *team, void (*work)(const void *, int, int, Meeting *), const void *job) {
+    Region region = {team, work, job, {0, 0}};
+    if (!team->parallel || team->n_threads == 1) {
+        work(job, 0, 1, &region.meeting);
+        return 0;
+    }
+    uint64_t since = __rdtsc();
+    team->parallel(enter, &region, (unsigned)team->n_threads, 0);
+    uint64_t total = __rdtsc() - since, n = (uint64_t)team->n_threads;
+    uint64_t lost = region.meeting.waited / (n - 1); /* where one is late all others wait */
+    return lost >= total || n * (total - lost) < total;
 }
 
 /* The part [*begin, *end) of `n` things that is thread `t`'s of `n_threads`. */

@@ -328,7 +328,7 @@ static void look_back(const Step *s, int64_t layer, const float *qkv, float *sco
     }
 }
 
-static void step_work(const void *job, int t, int n, atomic_int *arrived) {
+static void step_work(const void *job, int t, int n, Meeting *meeting) {
     const Step *s = job;
     int64_t R = s->n_rows, D = s->n_state;
     int passed = 0;
@@ -342,7 +342,7 @@ static void step_work(const void *job, int t, int n, atomic_int *arrived) {
     room += t * (s->room_of_scores + whole_lines(4 * D * 4));
     to.normed = (float *)room, to.scores = (float *)(room + whole_lines(4 * D * 4));
 
-#define MEET barrier(arrived, &passed, n)
+#define MEET barrier(meeting, &passed, n)
 #define QUANTIZE(FROM, NORM, WIDE) quantize_rows(FROM, NORM, R, WIDE, to.normed, to.rows, t, n), MEET
 #define MAP(WHICH, TO, STRIDE, THEN) linear(WHICH, to.rows, R, TO, STRIDE, THEN, t, n), MEET
     for (int64_t layer = 0; layer < s->n_layer; layer++) {
@@ -367,7 +367,7 @@ static void step_work(const void *job, int t, int n, atomic_int *arrived) {
 }
 
 /* One more token for each row. */
-EXPORT void viska_step(const Step *step) { together(&step->team, step_work, step); }
+EXPORT int viska_step(const Step *step) { return together(&step->team, step_work, step); }
 
 /* Bytes for the scores that a thread works on, over so many positions. */
 EXPORT int64_t viska_scores_room(int64_t n_positions) {
@@ -391,7 +391,7 @@ typedef struct {
     int64_t n_rows;
 } Product;
 
-static void linear_work(const void *job, int t, int n, atomic_int *arrived) {
+static void linear_work(const void *job, int t, int n, Meeting *meeting) {
     const Product *p = job;
     Quantized rows = {p->bytes, p->scales};
     int passed = 0;
@@ -411,9 +411,9 @@ typedef struct {
     int64_t n_rows, n_head, layer, room_of_scores;
 } Hearing;
 
-static void hear_work(const void *job, int t, int n, atomic_int *arrived) {
+static void hear_work(const void *job, int t, int n, Meeting *meeting) {
     const Hearing *h = job;
-    (void)arrived;
+    (void)meeting;
     float *scores = (float *)(h->room + t * h->room_of_scores);
     hear(h->q, h->memory, 1, h->n_rows, h->n_head, h->layer, scores, h->heard, t, n);
 }

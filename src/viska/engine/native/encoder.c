@@ -139,21 +139,21 @@ INLINE void attend(const Attention *a, int64_t head, int64_t first, float *score
         for (int i = 0; i < HEAD; i += WIDTH) store(out + r * d + i, load(out + r * d + i) / totals[r]);
 }
 
-INLINE void all_heads(const Attention *a, int t, int n, atomic_int *arrived, int64_t n_cell) {
+INLINE void all_heads(const Attention *a, int t, int n, Meeting *meeting, int64_t n_cell) {
     int64_t begin, end, n_head = a->n_state / HEAD, blocks = (a->n_positions + QUERIES - 1) / QUERIES;
     int passed = 0;
     share(n_head, t, n, &begin, &end);
     for (int64_t head = begin; head < end; head++) lay_out(a, head, n_cell);
-    barrier(arrived, &passed, n);
+    barrier(meeting, &passed, n);
     share(n_head * blocks, t, n, &begin, &end);
     for (int64_t task = begin; task < end; task++)
         attend(a, task / blocks, task % blocks * QUERIES, a->scores + t * QUERIES * a->room, n_cell);
 }
 
-static void attend_work(const void *job, int t, int n, atomic_int *arrived) {
+static void attend_work(const void *job, int t, int n, Meeting *meeting) {
     const Attention *a = job;
-    if (a->n_cell == 2) all_heads(a, t, n, arrived, 2);
-    else all_heads(a, t, n, arrived, 1);
+    if (a->n_cell == 2) all_heads(a, t, n, meeting, 2);
+    else all_heads(a, t, n, meeting, 1);
 }
 
 /* What Python calls. */

@@ -24,6 +24,9 @@ class Team(Structure):
     _fields_ = (("parallel", c_void_p), ("thread", c_void_p), ("size", c_void_p), ("n_threads", c_int64))
 
 
+ONE_THREAD = Team(None, None, None, 1)
+
+
 @dataclass(frozen=True)
 class Library:
     """The code for this processor. `unsigned` tells whether its products of int8 take activations offset by 128, and
@@ -38,7 +41,7 @@ class Library:
         """As many threads as torch computes with in this thread; one where torch has no OpenMP."""
         n_threads = torch.get_num_threads()
         if self.openmp is None or n_threads == 1:
-            return Team(None, None, None, 1)
+            return ONE_THREAD
         return Team(*self.openmp, n_threads)
 
 
@@ -64,7 +67,7 @@ def _loaded(instructions: str) -> Library | None:
         return None
     for name in ("viska_step_room", "viska_scores_room", "viska_attend_scores"):
         getattr(code, name).restype = c_int64
-    for name in ("viska_step", "viska_linear", "viska_hear", "viska_attend"):
+    for name in ("viska_linear", "viska_hear", "viska_attend"):
         getattr(code, name).restype = None
     return Library(code, instructions != "avx2", instructions == "avx512bf16", _openmp())
 

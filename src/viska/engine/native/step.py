@@ -9,7 +9,7 @@ from torch import Tensor
 
 from viska.engine.cache import CrossMemory, SelfCache
 from viska.engine.encoder import Norm
-from viska.engine.native.library import HEAD, Library, Team
+from viska.engine.native.library import HEAD, ONE_THREAD, Library, Team
 from viska.engine.native.linear import Linear, NativeProjection
 
 if TYPE_CHECKING:
@@ -63,10 +63,37 @@ class _Hearing(Structure):
     )
 
 
+class Waits:
+    """Whether a step is better made by one thread alone, as others were long waited for: other programs are at work.
+
+    Once is an accident, after which few steps are made alone; each further time there are twice as many, and each time
+    that nobody was late, half as many. Threads that share it may miscount, which costs no more than time.
+    """
+
+    SHORTEST, LONGEST = 4, 64
+
+    def __init__(self) -> None:
+        self.left, self.next = 0, self.SHORTEST  # steps to be made alone: now, and when somebody is late again
+
+    def alone(self) -> bool:
+        """Whether one thread makes the step that now comes."""
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        return True
+
+    def saw(self, late: bool) -> None:
+        """What became of a step that threads made together."""
+        if late:
+            self.left = self.next
+        self.next = min(2 * self.next, self.LONGEST) if late else max(self.next // 2, self.SHORTEST)
+
+
 class NativeStep:
     """The weights of a decoder as decoder.c reads them. Holds no state of any decoding: threads may share it.
 
-    The audio's keys and values are read as bfloat16: half of what a step reads besides weights.
+    The audio's keys and values are read as bfloat16: half of what a step reads besides weights. How many threads make a
+    step changes nothing of what comes out.
     """
 
     def __init__(self, blocks: Sequence["DecoderBlock"], norm: Norm, vocabulary: NativeProjection, n_head: int) -> None:
@@ -76,6 +103,7 @@ class NativeStep:
         self.norm = _Norm.of(norm)
         self.vocabulary = vocabulary.structure
         self.n_head = n_head
+        self.waits = Waits()
 
     @classmethod
     def of(
@@ -92,7 +120,7 @@ class NativeStep:
     ) -> Tensor:
         """The newest tokens (R, D), embedded, at their positions in the cache -> logits (R, V) float32."""
         n_rows, n_state = x.shape
-        team = self.library.team()
+        team = ONE_THREAD if self.waits.alone() else self.library.team()
         n_longest = max(max(positions) + 1, *(memory.keys.shape[2] for memory in memories))
         room_of_scores = self.library.code.viska_scores_room(c_int64(n_longest))
         sizes = (c_int64(size) for size in (n_rows, n_state, room_of_scores, team.n_threads))
@@ -111,7 +139,9 @@ class NativeStep:
             *(len(self.blocks), n_state, self.n_head, len(memories), n_rows),
             *(cache.pairs.shape[2], cache.pairs.shape[4], room_of_scores),
         )
-        self.library.code.viska_step(byref(step))
+        waited = self.library.code.viska_step(byref(step))
+        if team.n_threads > 1:
+            self.waits.saw(bool(waited))
         return logits
 
     def hear(self, q: Tensor, layer: int, memory: CrossMemory) -> Tensor:
