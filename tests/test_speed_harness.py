@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import viska
+from viska._openmp import LOOKS
 from viska.engine.plan import ComputePlan
 
 BASE = viska.ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6)
@@ -200,7 +201,22 @@ def test_only_avx2_reaches_every_library(monkeypatch):
     assert variables["OMP_NUM_THREADS"] == "2"
     assert variables["UNRELATED"] == "kept"
     assert ISAS["avx2"].items() <= variables.items()
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert Engines("base", 2).variables == {**os.environ, "OMP_NUM_THREADS": "2"}
+
+
+def test_rivals_do_not_wait_as_viska_does_but_as_they_or_users_would(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", LOOKS)  # which `import viska` sets
+    assert "GOMP_SPINCOUNT" not in Engines("base", 2).variables
+    monkeypatch.setenv("GOMP_SPINCOUNT", "12345")
+    assert Engines("base", 2).variables["GOMP_SPINCOUNT"] == "12345"
+
+
+def test_another_program_is_there_while_it_lasts_and_gone_behind():
+    with machine.beside_another_program() as other:
+        assert other.poll() is None
+        assert os.getsid(other.pid) == other.pid
+    assert other.poll() is not None
 
 
 # --- what came of it -------------------------------------------------------------------------------------------------

@@ -98,6 +98,14 @@ def short(run: Run) -> None:
         _race(run, f"short {name}", f"Short clips, model warm, {name}", contenders.short(beam_size), heard, rounds)
 
 
+def busy(run: Run) -> None:
+    """Clips where another program is at work as well."""
+    heard = run.recordings.short(run.sizes.short)
+    with machine.beside_another_program():
+        chosen = contenders.essential(contenders.sequential(beam_size=1))
+        _race(run, "busy", "Short clips, beside a program that takes a core, greedy", chosen, heard, run.sizes.rounds)
+
+
 def many(run: Run) -> None:
     """Many small files."""
     heard = run.recordings.small(run.sizes.small)
@@ -144,6 +152,7 @@ MODES: dict[str, Callable[[Run], None]] = {
     "long": long,
     "sequential": sequential,
     "short": short,
+    "busy": busy,
     "cold": cold,
     "many": many,
     "ladder": ladder,
@@ -165,7 +174,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="How fast is Viska beside its rivals?")
     corpus = os.environ.get("VISKA_CORPUS", ROOT.parent / "shared" / "corpus")
     parser.add_argument("--quick", action="store_true", help="minutes instead of twenty: less sound, one round")
-    parser.add_argument("--modes", help=f"parted by commas, of {', '.join(MODES)} (default: all but memory)")
+    parser.add_argument("--modes", help=f"parted by commas, of {', '.join(MODES)} (default: all but busy and memory)")
     parser.add_argument("--rounds", type=int, help=f"how often each contender is asked (default: {FULL.rounds})")
     parser.add_argument("--long-seconds", type=float, help=f"of long recordings, batched (default: {FULL.long_s:.0f})")
     parser.add_argument(

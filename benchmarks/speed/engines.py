@@ -12,6 +12,7 @@ from benchmarks.parity.witness import with_vocabulary
 from benchmarks.speed.ggml import write_ggml
 
 import viska
+from viska._openmp import LOOKS
 from viska.weights.load import locate
 
 WORKERS = Path(__file__).with_name("workers")
@@ -39,8 +40,9 @@ class Engines:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of every process that is timed."""
-        return {**os.environ, "OMP_NUM_THREADS": str(self.threads), **ISAS[self.isa]}
+        """The environment of every process that is timed; what Viska told itself in it is not for rivals."""
+        kept = {name: value for name, value in os.environ.items() if (name, value) != ("GOMP_SPINCOUNT", LOOKS)}
+        return {**kept, "OMP_NUM_THREADS": str(self.threads), **ISAS[self.isa]}
 
     @property
     def log_folder(self) -> Path:

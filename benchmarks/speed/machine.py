@@ -2,6 +2,10 @@
 
 import os
 import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +32,17 @@ def busy_seconds() -> float:
         return 0.0
     ticks = [int(number) for number in path.read_text().splitlines()[0].split()[1:]]
     return float(sum(ticks[:3] + ticks[5:8])) / os.sysconf("SC_CLK_TCK")  # all but idle, waiting and guests
+
+
+@contextmanager
+def beside_another_program() -> Iterator[subprocess.Popen[bytes]]:
+    """While this lasts another program, of a session of its own as on any desktop, wants a core to itself."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+    try:
+        yield other
+    finally:
+        other.kill()
+        other.wait()
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -8,6 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from viska._openmp import prepare as _prepare_openmp
 from viska.version import __version__
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ __all__ = [
     "transcribe_channels",
     "transcribe_many",
 ]
+
+_prepare_openmp()
 
 # Names are fetched when they are first used, so that `import viska` and `viska --help` do not wait for torch.
 _HOME = {

@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-import torch
 from protocol import Answer, Each, Together, serve, sound
 
 import viska
@@ -11,6 +10,8 @@ import viska
 
 def load(args: argparse.Namespace) -> tuple[Each, Together, dict[str, str]]:
     """A model of one compute type."""
+    import torch  # behind viska, as for those who import nothing else: viska tells OpenMP how to wait
+
     torch.set_num_threads(args.threads)
     model = viska.load_model(args.weights, compute_type=args.compute_type, device="cpu")
 

@@ -68,7 +68,7 @@ def _add_model_flags(group: Any) -> None:
     _flag(group, "--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one, else cpu)")
     _flag(group, "--compute_type", default="auto", help=f"{', '.join(COMPUTE_TYPES)} (default: auto)")
     group.add_argument("--offline", action="store_true", help="fetch nothing and open no connection")
-    _flag(group, "--threads", type=int, default=0, help="processor threads (default: 0, which leaves it to torch)")
+    _flag(group, "--threads", type=int, default=0, help="processor threads (default: 0, one for each core)")
 
 
 def _add_output_flags(group: Any) -> None:

@@ -136,13 +136,11 @@ def write_out(audio: str, transcript: "Transcript", files: "Files", show: Show) 
 
 
 def set_threads(n_threads: int) -> None:
-    """Compute with so many threads; 0 leaves it to torch. Raises OptionError for fewer."""
+    """Compute with so many threads; 0 leaves it to OpenMP (_openmp.py). Raises OptionError for fewer."""
     import torch
 
     if not 0 <= n_threads <= MOST_THREADS:
-        raise OptionError(
-            f"--threads is {n_threads}; accepted are 1 to {MOST_THREADS}, and 0, which leaves it to torch"
-        )
+        raise OptionError(f"--threads is {n_threads}; accepted are 1 to {MOST_THREADS}, and 0, for one on each core")
     if n_threads:
         torch.set_num_threads(n_threads)
 
